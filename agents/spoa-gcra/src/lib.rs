@@ -1,0 +1,1 @@
+//! An exact, distributed rate limiter for HAProxy: GCRA over Valkey.

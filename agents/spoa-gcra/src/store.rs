@@ -1,0 +1,72 @@
+//! What a store of limiter state is: a tower service from [`Check`] to [`Verdict`].
+//!
+//! [`memory`] keeps the state in this process and cannot fail; [`valkey`] keeps it in a
+//! Valkey server or cluster and can; [`failure`] is the layer that turns the second kind
+//! into the first.
+
+pub mod failure;
+pub mod memory;
+pub mod valkey;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::gcra::{Decision, Quota};
+
+/// One question to a store: may this client spend this much now?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// Who is asking.
+    pub client: Client,
+    /// The limit that applies.
+    pub quota: Quota,
+    /// How much of it this request spends; 0 asks without spending.
+    pub cost: u64,
+    /// When the answer stops being useful. A store must not spend anything after it.
+    pub deadline: Instant,
+}
+
+/// A client as the limiter knows it: an address, already canonical and cut to the prefix
+/// that is limited as one (see [`crate::identity`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Client(pub IpAddr);
+
+/// The client's text in keys: the bare address, `192.0.2.7` or `2001:db8:1:2::`.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A store's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was decided.
+    pub decision: Decision,
+    /// Who decided it.
+    pub source: Source,
+}
+
+/// Who decided. The text form is the value of the variable `source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The shared state in Valkey.
+    Valkey,
+    /// The in-memory store, as configured.
+    Memory,
+    /// The failure policy, because the store did not answer in time.
+    Fallback,
+}
+
+impl Source {
+    /// The wire form: `valkey`, `memory`, `fallback`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valkey => "valkey",
+            Self::Memory => "memory",
+            Self::Fallback => "fallback",
+        }
+    }
+}

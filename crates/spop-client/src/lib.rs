@@ -1,0 +1,1 @@
+//! HAProxy's side of SPOP on tokio, and `spop`, the command that talks to agents.

@@ -1,0 +1,1 @@
+//! SPOP, HAProxy's Stream Processing Offload Protocol: frames, values and connection state without I/O.

@@ -1,0 +1,1 @@
+//! A tokio engine for HAProxy SPOE agents: handlers are tower services.

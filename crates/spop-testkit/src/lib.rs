@@ -1,0 +1,1 @@
+//! Real HAProxy and Valkey processes for tests and for the demo.
