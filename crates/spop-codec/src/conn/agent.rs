@@ -1,0 +1,383 @@
+//! The agent's side of one connection.
+//!
+//! ```text
+//!             HAPROXY-HELLO                 DISCONNECT, violation,
+//!  ┌───────┐  AGENT-HELLO   ┌─────────┐     timeout, drained        ┌────────┐
+//!  │ Hello │───────────────▶│ Running │────────────────────────────▶│ Closed │
+//!  └───────┘                └─────────┘                             └────────┘
+//!      │  health check, DISCONNECT, violation, timeout                  ▲
+//!      └────────────────────────────────────────────────────────────────┘
+//! ```
+
+use core::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::AgentConfig;
+use crate::action::Actions;
+use crate::capability::Capabilities;
+use crate::decode::FrameDecoder;
+use crate::error::DecodeError;
+use crate::frame::{
+    AgentHello, Disconnect, Frame, FrameType, HaproxyHello, Header, Negotiated, Notify,
+};
+use crate::status::Status;
+
+/// Largest frame before the handshake, in bytes. HAProxy's HELLO has about 130.
+const HELLO_LIMIT: u32 = 16_380;
+
+/// Largest frame that HAProxy may send beyond the agreed size, having announced it.
+const ANNOUNCED_LIMIT: u32 = 1 << 16;
+
+/// Frames of unassigned types that one connection may send in its life.
+const UNKNOWN_FRAMES: u32 = 1000;
+
+/// Bytes of answers waiting to be written at which reading pauses.
+const TRANSMIT_LIMIT: usize = 1 << 16;
+
+/// The state of one connection on the agent's side.
+///
+/// The owner of the socket reads into a buffer, calls [`poll_event`](Self::poll_event) until
+/// it has nothing more, answers each [`Event::Notify`] once through [`ack`](Self::ack), and
+/// writes what [`transmit`](Self::transmit) holds. `now` is a monotonic time since any fixed
+/// instant of the owner's choice.
+///
+/// ```
+/// use core::time::Duration;
+/// use bytes::BytesMut;
+/// use spop_codec::{Actions, AgentConfig, AgentConnection, Event, HaproxyHello, NotifyBuilder, Scope};
+///
+/// let now = Duration::ZERO;
+/// let mut agent = AgentConnection::new(AgentConfig::new(), now);
+/// let mut input = BytesMut::new();
+/// HaproxyHello::new(16380, "an-engine").encode(&mut input);
+/// NotifyBuilder::new().message("check-rate", [])?.build(1, 1).encode(&mut input);
+///
+/// assert!(matches!(agent.poll_event(now, &mut input), Some(Event::Ready { .. })));
+/// let Some(Event::Notify(ticket, notify)) = agent.poll_event(now, &mut input) else { panic!() };
+/// assert_eq!(notify.messages().next().unwrap().name(), "check-rate");
+/// agent.ack(ticket, &Actions::new().set_var(Scope::Session, "ip_score", 0));
+/// assert!(!agent.transmit().is_empty()); // AGENT-HELLO and ACK
+/// # Ok::<(), spop_codec::TooManyArgs>(())
+/// ```
+#[derive(Debug)]
+pub struct AgentConnection {
+    config: AgentConfig,
+    decoder: FrameDecoder,
+    transmit: BytesMut,
+    state: State,
+    in_flight: usize,
+    refusing_checks: bool,
+    draining: bool,
+    unknown_frames: u32,
+    /// When the last whole frame came, or the connection began.
+    last_frame: Duration,
+    /// When the frame that is not complete yet was first seen.
+    frame_started: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum State {
+    Hello,
+    Running { max_ack: usize },
+    Closed,
+}
+
+/// What happened on a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The handshake is done; the AGENT-HELLO waits in the transmit buffer.
+    Ready {
+        /// What was agreed on.
+        negotiated: Negotiated,
+        /// HAProxy's `engine-id`. Not unique, and no proof of anything.
+        engine_id: Option<Bytes>,
+    },
+    /// A question. The ticket is to be given back to [`AgentConnection::ack`].
+    Notify(AckTicket, Notify),
+    /// The end: write what the transmit buffer holds, then close. No event follows.
+    Closed(Closed),
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closed {
+    /// It was a health check, and it was answered.
+    HealthCheck,
+    /// It was a health check, and it was refused, because the agent is about to stop.
+    HealthCheckRefused,
+    /// HAProxy said DISCONNECT; what was in flight is void.
+    ByPeer(Disconnect),
+    /// HAProxy's HELLO cannot be agreed with, for the reason that was sent back.
+    Refused(Status),
+    /// HAProxy broke the protocol; the matching DISCONNECT was queued.
+    Violation(DecodeError),
+    /// No HELLO in time. Closed without a word: plain TCP checks look like this.
+    HelloTimeout,
+    /// A frame began and was not completed in time.
+    FrameTimeout,
+    /// Nothing came for too long.
+    IdleTimeout,
+    /// A drain was asked for and everything is answered.
+    Drained,
+}
+
+/// The right, and the duty, to answer one NOTIFY once.
+///
+/// Only a received NOTIFY yields one and answering consumes it, so an ACK for an id that
+/// was never asked, or a second one, cannot be written.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "HAProxy waits for the ACK"]
+pub struct AckTicket {
+    stream_id: u64,
+    frame_id: u64,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AckOutcome {
+    /// The ACK waits in the transmit buffer.
+    Queued,
+    /// The actions were void ([`Actions::error`]): an empty ACK waits instead.
+    Void,
+    /// The ACK exceeded what HAProxy can take ([`AgentConfig::with_max_ack_size`]): an empty
+    /// one waits instead.
+    TooBig,
+    /// The connection is closed already; nothing is sent.
+    Closed,
+}
+
+impl AgentConnection {
+    /// A new connection, accepted at `now`.
+    pub fn new(config: AgentConfig, now: Duration) -> Self {
+        Self {
+            config,
+            decoder: FrameDecoder::new(HELLO_LIMIT),
+            transmit: BytesMut::new(),
+            state: State::Hello,
+            in_flight: 0,
+            refusing_checks: false,
+            draining: false,
+            unknown_frames: 0,
+            last_frame: now,
+            frame_started: None,
+        }
+    }
+
+    /// Takes frames off the front of `input` until one means something to the caller.
+    ///
+    /// `None` means: read more, answer more, or wait until [`poll_timeout`](Self::poll_timeout).
+    /// Call again after any of these, and after [`drain`](Self::drain). It takes in no
+    /// NOTIFY while [`wants_read`](Self::wants_read) is false.
+    #[must_use]
+    pub fn poll_event(&mut self, now: Duration, input: &mut BytesMut) -> Option<Event> {
+        loop {
+            if !self.wants_read() {
+                // A frame that has to wait for us is not late.
+                self.frame_started = None;
+                return None;
+            }
+            let raw = match self.decoder.next(input) {
+                Ok(Some(raw)) => raw,
+                Ok(None) => return self.idle(now, input),
+                Err(error) => return Some(self.violation(error)),
+            };
+            self.last_frame = now;
+            self.frame_started = None;
+            match Frame::decode(raw) {
+                Ok(frame) => {
+                    if let Some(event) = self.receive(frame) {
+                        return Some(event);
+                    }
+                }
+                Err(error) => return Some(self.violation(error)),
+            }
+        }
+    }
+
+    /// Answers a NOTIFY. Invalid or oversized actions become an empty ACK, since HAProxy
+    /// waits for one in any case; the outcome says so.
+    pub fn ack(&mut self, ticket: AckTicket, actions: &Actions) -> AckOutcome {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let State::Running { max_ack } = self.state else {
+            return AckOutcome::Closed;
+        };
+        let header = Header::new(FrameType::ACK, ticket.stream_id, ticket.frame_id);
+        let (payload, outcome) = match actions.payload() {
+            None => (&[][..], AckOutcome::Void),
+            Some(payload) if 4 + header.encoded_len() + payload.len() > max_ack => {
+                (&[][..], AckOutcome::TooBig)
+            }
+            Some(payload) => (payload, AckOutcome::Queued),
+        };
+        header.encode_frame(&mut self.transmit, |out| out.extend_from_slice(payload));
+        outcome
+    }
+
+    /// What waits to be written. The caller takes bytes off the front as the socket takes
+    /// them, at most 8 KiB in one write, and writes all of it before closing.
+    pub const fn transmit(&mut self) -> &mut BytesMut {
+        &mut self.transmit
+    }
+
+    /// Whether more input is welcome: the one back-pressure bit. False while the limit of
+    /// NOTIFYs is in flight or too many answers wait to be written, and when closed.
+    pub fn wants_read(&self) -> bool {
+        !matches!(self.state, State::Closed) && self.has_room()
+    }
+
+    /// NOTIFYs that wait for their ACK.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether the connection ended: nothing is read any more.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// From now on a health check is refused, so that HAProxy turns elsewhere; everything
+    /// else goes on.
+    pub const fn refuse_checks(&mut self) {
+        self.refusing_checks = true;
+    }
+
+    /// Ends the connection once everything that has come in is answered; implies
+    /// [`refuse_checks`](Self::refuse_checks). Call [`poll_event`](Self::poll_event) next.
+    pub const fn drain(&mut self) {
+        self.refusing_checks = true;
+        self.draining = true;
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next. Changes with
+    /// every other call that takes `now`, mostly to later: a timer that fires early costs
+    /// nothing.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let idle = || self.last_frame.saturating_add(self.config.idle_timeout);
+        match self.state {
+            State::Closed => None,
+            State::Hello => Some(self.last_frame.saturating_add(self.config.hello_timeout)),
+            State::Running { .. } => match self.frame_started {
+                Some(started) => Some(started.saturating_add(self.config.frame_timeout)),
+                None => (self.in_flight == 0).then(idle),
+            },
+        }
+    }
+
+    /// Closes the connection if it is [due](Self::poll_timeout).
+    #[must_use]
+    pub fn handle_timeout(&mut self, now: Duration) -> Option<Event> {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return None;
+        }
+        let (closed, status) = match (&self.state, self.frame_started) {
+            (State::Hello, _) => (Closed::HelloTimeout, None),
+            (_, Some(_)) => (Closed::FrameTimeout, Some(Status::TIMEOUT)),
+            (_, None) => (Closed::IdleTimeout, Some(Status::TIMEOUT)),
+        };
+        Some(self.close(closed, status))
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight < self.config.max_in_flight && self.transmit.len() < TRANSMIT_LIMIT
+    }
+
+    /// No whole frame is there.
+    fn idle(&mut self, now: Duration, input: &BytesMut) -> Option<Event> {
+        if !input.is_empty() {
+            self.frame_started.get_or_insert(now);
+        }
+        let idle = self.in_flight == 0 && input.is_empty();
+        if self.draining && idle {
+            return Some(self.close(Closed::Drained, Some(Status::NORMAL)));
+        }
+        None
+    }
+
+    fn receive(&mut self, frame: Frame) -> Option<Event> {
+        let unexpected = |frame_type| DecodeError::Unexpected { frame_type };
+        match (&self.state, frame) {
+            (State::Hello, Frame::HaproxyHello(hello)) => Some(self.hello(hello)),
+            (State::Running { .. }, Frame::Notify(notify)) => self.notify(notify),
+            (_, Frame::HaproxyDisconnect(bye)) => {
+                Some(self.close(Closed::ByPeer(bye), Some(Status::NORMAL)))
+            }
+            (_, Frame::Unknown(_)) => {
+                self.unknown_frames += 1;
+                (self.unknown_frames > UNKNOWN_FRAMES)
+                    .then(|| self.violation(DecodeError::UnknownFrameFlood))
+            }
+            (_, Frame::HaproxyHello(_)) => {
+                Some(self.violation(unexpected(FrameType::HAPROXY_HELLO)))
+            }
+            (_, Frame::Notify(_)) => Some(self.violation(unexpected(FrameType::NOTIFY))),
+            (_, Frame::AgentHello(_)) => Some(self.violation(unexpected(FrameType::AGENT_HELLO))),
+            (_, Frame::AgentDisconnect(_)) => {
+                Some(self.violation(unexpected(FrameType::AGENT_DISCONNECT)))
+            }
+            (_, Frame::Ack(_)) => Some(self.violation(unexpected(FrameType::ACK))),
+        }
+    }
+
+    fn hello(&mut self, hello: HaproxyHello) -> Event {
+        let own = self.config.capabilities();
+        let negotiated = match hello.negotiate(self.config.max_frame_size, own) {
+            Ok(negotiated) => negotiated,
+            Err(status) => return self.close(Closed::Refused(status), Some(status)),
+        };
+        if hello.healthcheck && self.refusing_checks {
+            return self.close(Closed::HealthCheckRefused, Some(Status::RESOURCE));
+        }
+        AgentHello::new(&negotiated).encode(&mut self.transmit);
+        if hello.healthcheck {
+            // Not a byte may follow the HELLO: HAProxy 3.1 and later would read it as part
+            // of it and call the server down.
+            return self.close(Closed::HealthCheck, None);
+        }
+        let accepted = ANNOUNCED_LIMIT.max(self.config.max_frame_size);
+        self.decoder
+            .set_limit(negotiated.announced_frame_size.min(accepted));
+        // The length field does not count itself; one byte less than agreed is what every
+        // version of HAProxy takes.
+        let mut max_ack = negotiated.max_frame_size as usize + 3;
+        if negotiated.capabilities.contains(Capabilities::PIPELINING) {
+            max_ack = max_ack.min(self.config.max_ack_size as usize);
+        }
+        self.state = State::Running { max_ack };
+        Event::Ready {
+            negotiated,
+            engine_id: hello.engine_id,
+        }
+    }
+
+    fn notify(&mut self, notify: Notify) -> Option<Event> {
+        let ticket = AckTicket {
+            stream_id: notify.stream_id(),
+            frame_id: notify.frame_id(),
+        };
+        self.in_flight += 1;
+        if notify.is_aborted() {
+            // Nobody waits for a decision, but an empty ACK is never wrong.
+            self.ack(ticket, &Actions::new());
+            return None;
+        }
+        Some(Event::Notify(ticket, notify))
+    }
+
+    fn violation(&mut self, error: DecodeError) -> Event {
+        self.close(Closed::Violation(error), Some(error.status()))
+    }
+
+    /// Queues the goodbye, behind the answers that are ready, and ends.
+    fn close(&mut self, closed: Closed, status: Option<Status>) -> Event {
+        self.state = State::Closed;
+        if let Some(status) = status {
+            Disconnect::new(status).encode(FrameType::AGENT_DISCONNECT, &mut self.transmit);
+        }
+        Event::Closed(closed)
+    }
+}

@@ -1,0 +1,91 @@
+//! Cutting frames off a byte stream. Only this module knows "incomplete".
+
+use bytes::{Buf, BytesMut};
+
+use crate::error::DecodeError;
+use crate::frame::{Header, MIN_LENGTH, RawFrame};
+use crate::parse;
+
+/// Bytes of the length field in front of each frame.
+const LENGTH_FIELD: usize = 4;
+
+/// Cuts frames off the front of a buffer that the caller fills.
+///
+/// The length field is checked before anything else: a frame beyond the limit is an error
+/// from its first four bytes on, and nothing is ever reserved by a length the peer chose.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use spop_codec::{Frame, FrameDecoder, HaproxyHello};
+///
+/// let mut stream = BytesMut::new();
+/// HaproxyHello::health_check(16380).encode(&mut stream);
+/// let mut decoder = FrameDecoder::new(16380);
+/// let raw = decoder.next(&mut stream)?.expect("a whole frame");
+/// assert!(matches!(Frame::decode(raw)?, Frame::HaproxyHello(hello) if hello.healthcheck));
+/// assert!(decoder.next(&mut stream)?.is_none());
+/// # Ok::<(), spop_codec::DecodeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FrameDecoder {
+    limit: u32,
+}
+
+impl FrameDecoder {
+    /// A decoder for frames of up to `limit` bytes, the length field not counted.
+    pub const fn new(limit: u32) -> Self {
+        Self { limit }
+    }
+
+    /// Changes the limit: for the frames after the handshake.
+    pub const fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// The next frame. `Ok(None)`: it is not complete yet, read more into `input`.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooShort`], [`DecodeError::TooBig`] or [`DecodeError::Malformed`]
+    /// for the header. The stream is lost then.
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<RawFrame>, DecodeError> {
+        let Some(length) = self.peek(input)? else {
+            return Ok(None);
+        };
+        let length = length as usize;
+        if input.len() - LENGTH_FIELD < length {
+            return Ok(None);
+        }
+        input.advance(LENGTH_FIELD);
+        let mut payload = input.split_to(length).freeze();
+        let malformed = |error| DecodeError::Malformed {
+            what: parse::malformed(error),
+            offset: 0,
+        };
+        let (rest, header) = Header::parse(&payload).map_err(malformed)?;
+        let payload_offset = payload.len() - rest.len();
+        payload.advance(payload_offset);
+        Ok(Some(RawFrame {
+            header,
+            payload,
+            payload_offset,
+        }))
+    }
+
+    /// The length field, once it is there, if it is acceptable.
+    fn peek(&self, input: &[u8]) -> Result<Option<u32>, DecodeError> {
+        let Some(field) = input.first_chunk() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*field);
+        if length < MIN_LENGTH {
+            return Err(DecodeError::TooShort { length });
+        }
+        if length > self.limit {
+            return Err(DecodeError::TooBig {
+                length,
+                limit: self.limit,
+            });
+        }
+        Ok(Some(length))
+    }
+}

@@ -1,0 +1,264 @@
+//! NOTIFY: the messages of one event, each with its arguments (SPOE.txt §3.2.6).
+//!
+//! ```text
+//! payload  = *message
+//! message  = name:string nb-args:u8 nb-args × argument
+//! argument = name:string value:typed-data
+//! ```
+
+use core::iter::FusedIterator;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{FrameType, Header, RawFrame};
+use crate::error::{DecodeError, Malformed};
+use crate::parse::{self, Parsed};
+use crate::text::Text;
+use crate::value::{TypedData, put_counted};
+
+/// A question: zero or more messages that want one ACK with the same ids.
+///
+/// The payload was checked when the frame was decoded, so iterating cannot fail, and it
+/// stays in the memory of the read buffer: keep a `Notify` no longer than its ACK takes,
+/// and copy what must live on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    stream_id: u64,
+    frame_id: u64,
+    aborted: bool,
+    payload: Bytes,
+}
+
+impl Notify {
+    /// The stream-id to answer with. Zero is legal (HAProxy up to 3.0).
+    pub const fn stream_id(&self) -> u64 {
+        self.stream_id
+    }
+
+    /// The frame-id to answer with.
+    pub const fn frame_id(&self) -> u64 {
+        self.frame_id
+    }
+
+    /// Whether HAProxy gave the question up in the same frame (ABORT set).
+    pub const fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    /// The messages in the order HAProxy declares them. There may be none.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages {
+            rest: &self.payload,
+        }
+    }
+
+    /// The bytes of `message`, which must be one of this frame's, without a copy:
+    /// [`Message::from_bytes`] reads them again. For handing one message to a task of its own.
+    pub fn share(&self, message: &Message<'_>) -> Bytes {
+        self.payload.slice_ref(message.raw)
+    }
+
+    pub(super) fn decode(raw: RawFrame) -> Result<Self, DecodeError> {
+        parse::each(&raw.payload, raw.payload_offset, message, |_| Ok(()))?;
+        Ok(Self {
+            stream_id: raw.header.stream_id,
+            frame_id: raw.header.frame_id,
+            aborted: raw.header.flags.contains(super::Flags::ABORT),
+            payload: raw.payload,
+        })
+    }
+
+    /// Appends the frame.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let mut header = Header::new(FrameType::NOTIFY, self.stream_id, self.frame_id);
+        if self.aborted {
+            header.flags.0 |= super::Flags::ABORT.0;
+        }
+        header.encode_frame(out, |out| out.extend_from_slice(&self.payload));
+    }
+}
+
+/// Writes the NOTIFY that HAProxy would send.
+///
+/// ```
+/// use spop_codec::{NotifyBuilder, TypedData};
+///
+/// let notify = NotifyBuilder::new()
+///     .message("check-rate", [("ip_src", TypedData::Ipv4([192, 0, 2, 7].into()))])?
+///     .build(1, 1);
+/// assert_eq!(notify.messages().count(), 1);
+/// # Ok::<(), spop_codec::TooManyArgs>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct NotifyBuilder {
+    payload: BytesMut,
+}
+
+impl NotifyBuilder {
+    /// A NOTIFY without messages so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a message. An argument may have an empty name, and names may repeat.
+    ///
+    /// # Errors
+    /// [`TooManyArgs`] beyond 255 arguments: their number travels in one byte.
+    pub fn message<'a>(
+        mut self,
+        name: &str,
+        args: impl IntoIterator<Item = (&'a str, TypedData<'a>)>,
+    ) -> Result<Self, TooManyArgs> {
+        put_counted(name.as_bytes(), &mut self.payload);
+        let count_at = self.payload.len();
+        self.payload.put_u8(0);
+        let mut count = 0_u8;
+        for (name, value) in args {
+            count = count.checked_add(1).ok_or(TooManyArgs)?;
+            put_counted(name.as_bytes(), &mut self.payload);
+            value.encode(&mut self.payload);
+        }
+        if let Some(field) = self.payload.get_mut(count_at) {
+            *field = count;
+        }
+        Ok(self)
+    }
+
+    /// The frame, with the ids it is to be answered with.
+    pub fn build(self, stream_id: u64, frame_id: u64) -> Notify {
+        Notify {
+            stream_id,
+            frame_id,
+            aborted: false,
+            payload: self.payload.freeze(),
+        }
+    }
+}
+
+/// A message with more than 255 arguments cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a message holds at most 255 arguments")]
+pub struct TooManyArgs;
+
+/// The messages of a [`Notify`].
+#[derive(Debug, Clone)]
+pub struct Messages<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Message<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        // Checked by `Notify::decode`: an error cannot come, and would end the iteration.
+        let (rest, message) = message(self.rest).ok()?;
+        self.rest = rest;
+        Some(message)
+    }
+}
+
+impl FusedIterator for Messages<'_> {}
+
+/// One message: a name and arguments, borrowed from the frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    raw: &'a [u8],
+    name: Text<'a>,
+    args: Args<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// The name of the `spoe-message` section.
+    pub const fn name(&self) -> Text<'a> {
+        self.name
+    }
+
+    /// The arguments in order.
+    pub const fn args(&self) -> Args<'a> {
+        self.args
+    }
+
+    /// The value of the first argument called `name`.
+    pub fn arg(&self, name: &str) -> Option<TypedData<'a>> {
+        self.args()
+            .find(|arg| arg.name == name)
+            .map(|arg| arg.value)
+    }
+
+    /// Reads bytes that [`Notify::share`] gave out: the message's name and arguments.
+    /// Of other bytes, a message that is not whole is `None`.
+    pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
+        let (name, left, rest) = header(bytes).ok()?;
+        Some(Self {
+            raw: bytes,
+            name,
+            args: Args { left, rest },
+        })
+    }
+}
+
+/// The arguments of a [`Message`].
+#[derive(Debug, Clone, Copy)]
+pub struct Args<'a> {
+    left: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Args<'a> {
+    type Item = Arg<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Arg<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (rest, arg) = argument(self.rest).ok()?;
+        self.rest = rest;
+        Some(arg)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left.into()))
+    }
+}
+
+impl FusedIterator for Args<'_> {}
+
+/// One argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arg<'a> {
+    /// The name given in `args`, empty for an argument without.
+    pub name: Text<'a>,
+    /// The value of the sample fetch; [`TypedData::Null`] when it had none.
+    pub value: TypedData<'a>,
+}
+
+fn message(input: &[u8]) -> Parsed<'_, Message<'_>> {
+    let (name, left, args) = header(input).map_err(nom::Err::Error)?;
+    let mut rest = args;
+    for _ in 0..left {
+        (rest, _) = argument(rest)?;
+    }
+    let length = input.len() - rest.len();
+    let raw = input.get(..length).unwrap_or(input);
+    let args = Args { left, rest: args };
+    Ok((rest, Message { raw, name, args }))
+}
+
+/// Name, number of arguments, and where the arguments start.
+fn header(input: &[u8]) -> Result<(Text<'_>, u8, &[u8]), Malformed> {
+    let (rest, name) = parse::text(input).map_err(parse::malformed)?;
+    if name.is_empty() {
+        return Err(Malformed::EmptyMessageName);
+    }
+    let (&count, rest) = rest.split_first().ok_or(Malformed::Truncated)?;
+    Ok((name, count, rest))
+}
+
+#[inline]
+fn argument(input: &[u8]) -> Parsed<'_, Arg<'_>> {
+    let (rest, name) = parse::text(input)?;
+    let (rest, value) = parse::typed_data(rest)?;
+    Ok((rest, Arg { name, value }))
+}
