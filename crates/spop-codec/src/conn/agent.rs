@@ -135,6 +135,12 @@ pub struct AckTicket {
     frame_id: u64,
 }
 
+impl AckTicket {
+    const fn header(&self) -> Header {
+        Header::new(FrameType::ACK, self.stream_id, self.frame_id)
+    }
+}
+
 /// What became of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -201,20 +207,33 @@ impl AgentConnection {
     /// Answers a NOTIFY. Invalid or oversized actions become an empty ACK, since HAProxy
     /// waits for one in any case; the outcome says so.
     pub fn ack(&mut self, ticket: AckTicket, actions: &Actions) -> AckOutcome {
+        let outcome = self.ack_outcome(&ticket, actions);
         self.in_flight = self.in_flight.saturating_sub(1);
+        if outcome == AckOutcome::Closed {
+            return outcome;
+        }
+        let payload = match outcome {
+            AckOutcome::Queued => actions.payload().unwrap_or_default(),
+            _ => &[],
+        };
+        ticket.header().encode_frame(&mut self.transmit, |out| {
+            out.extend_from_slice(payload);
+        });
+        outcome
+    }
+
+    /// What [`ack`](Self::ack) would do with these actions: for choosing others instead.
+    pub fn ack_outcome(&self, ticket: &AckTicket, actions: &Actions) -> AckOutcome {
         let State::Running { max_ack } = self.state else {
             return AckOutcome::Closed;
         };
-        let header = Header::new(FrameType::ACK, ticket.stream_id, ticket.frame_id);
-        let (payload, outcome) = match actions.payload() {
-            None => (&[][..], AckOutcome::Void),
-            Some(payload) if 4 + header.encoded_len() + payload.len() > max_ack => {
-                (&[][..], AckOutcome::TooBig)
+        match actions.payload() {
+            None => AckOutcome::Void,
+            Some(payload) if 4 + ticket.header().encoded_len() + payload.len() > max_ack => {
+                AckOutcome::TooBig
             }
-            Some(payload) => (payload, AckOutcome::Queued),
-        };
-        header.encode_frame(&mut self.transmit, |out| out.extend_from_slice(payload));
-        outcome
+            Some(_) => AckOutcome::Queued,
+        }
     }
 
     /// What waits to be written. The caller takes bytes off the front as the socket takes

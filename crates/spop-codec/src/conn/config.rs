@@ -101,6 +101,11 @@ impl AgentConfig {
         self
     }
 
+    /// NOTIFYs that may wait for their ACK ([`with_max_in_flight`](Self::with_max_in_flight)).
+    pub const fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

@@ -1,0 +1,147 @@
+//! What services are asked: a whole NOTIFY, or one message of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use spop_codec::{Message, Messages, Negotiated, Text, TypedData};
+
+/// A NOTIFY as the engine hands it to its service. Cloning copies no payload.
+///
+/// It holds the read buffer's memory: copy what must outlive the answer.
+#[derive(Debug, Clone)]
+pub struct Notify {
+    frame: spop_codec::Notify,
+    connection: Arc<ConnectionInfo>,
+    received: Instant,
+}
+
+impl Notify {
+    pub(crate) const fn new(
+        frame: spop_codec::Notify,
+        connection: Arc<ConnectionInfo>,
+        received: Instant,
+    ) -> Self {
+        Self {
+            frame,
+            connection,
+            received,
+        }
+    }
+
+    /// The messages in the order HAProxy declares them. There may be none.
+    pub fn messages(&self) -> Messages<'_> {
+        self.frame.messages()
+    }
+
+    /// The frame with its ids.
+    pub const fn frame(&self) -> &spop_codec::Notify {
+        &self.frame
+    }
+
+    /// The connection it came on.
+    pub fn connection(&self) -> &ConnectionInfo {
+        &self.connection
+    }
+
+    /// When it was read from the socket: what a handler's time budget counts from.
+    pub const fn received(&self) -> Instant {
+        self.received
+    }
+
+    /// One message of this NOTIFY, as a request of its own.
+    pub fn request(&self, message: &Message<'_>) -> Request {
+        Request {
+            message: self.frame.share(message),
+            connection: Arc::clone(&self.connection),
+            received: self.received,
+        }
+    }
+}
+
+/// One message, as a route gets it. Cloning copies no payload.
+///
+/// It holds the read buffer's memory: copy what must outlive the answer.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Name and arguments, checked when the frame was decoded.
+    message: Bytes,
+    connection: Arc<ConnectionInfo>,
+    received: Instant,
+}
+
+impl Request {
+    /// The message's name.
+    pub fn name(&self) -> Text<'_> {
+        self.message()
+            .map_or_else(Text::default, |message| message.name())
+    }
+
+    /// The value of the first argument called `name`; [`TypedData::Null`] when HAProxy had
+    /// no value for it, or did not send it.
+    pub fn arg(&self, name: &str) -> TypedData<'_> {
+        self.message()
+            .and_then(|message| message.arg(name))
+            .unwrap_or_default()
+    }
+
+    /// All arguments in order, unnamed and repeated ones included.
+    pub fn args(&self) -> impl Iterator<Item = spop_codec::Arg<'_>> {
+        self.message()
+            .into_iter()
+            .flat_map(|message| message.args())
+    }
+
+    /// The connection it came on.
+    pub fn connection(&self) -> &ConnectionInfo {
+        &self.connection
+    }
+
+    /// When it was read from the socket: what a handler's time budget counts from.
+    pub const fn received(&self) -> Instant {
+        self.received
+    }
+
+    fn message(&self) -> Option<Message<'_>> {
+        Message::from_bytes(&self.message)
+    }
+}
+
+/// A connection that has shaken hands.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo {
+    peer: Option<SocketAddr>,
+    engine_id: Option<Bytes>,
+    negotiated: Negotiated,
+}
+
+impl ConnectionInfo {
+    pub(crate) const fn new(
+        peer: Option<SocketAddr>,
+        engine_id: Option<Bytes>,
+        negotiated: Negotiated,
+    ) -> Self {
+        Self {
+            peer,
+            engine_id,
+            negotiated,
+        }
+    }
+
+    /// HAProxy's end, if the transport has addresses.
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// HAProxy's `engine-id`: the process that asks (up to 3.0: its thread). Shared by many
+    /// connections, new after each reload, and no proof of anything.
+    pub fn engine_id(&self) -> Option<Text<'_>> {
+        self.engine_id.as_deref().map(Text::new)
+    }
+
+    /// What the HELLO frames agreed on.
+    pub const fn negotiated(&self) -> Negotiated {
+        self.negotiated
+    }
+}
