@@ -24,9 +24,6 @@ pub enum Malformed {
     /// A known key with a value of another type than the protocol gives it.
     #[error("the value of `{0}` has the wrong type")]
     ValueType(&'static str),
-    /// A message without a name.
-    #[error("a message has no name")]
-    EmptyMessageName,
     /// An action of a type other than SET-VAR and UNSET-VAR.
     #[error("action type {0} is not assigned")]
     ActionType(u8),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use spop_codec::{Message, Messages, Negotiated, Text, TypedData};
+use spop_codec::{Message, Messages, Negotiated, NotifyBuilder, Text, TooManyArgs, TypedData};
 
 /// A NOTIFY as the engine hands it to its service. Cloning copies no payload.
 ///
@@ -50,6 +50,12 @@ impl Notify {
         self.received
     }
 
+    /// A NOTIFY that came on no connection, as of now: for calling a service by hand, in a
+    /// test or behind another transport.
+    pub fn local(frame: spop_codec::Notify) -> Self {
+        Self::new(frame, Arc::new(ConnectionInfo::default()), Instant::now())
+    }
+
     /// One message of this NOTIFY, as a request of its own.
     pub fn request(&self, message: &Message<'_>) -> Request {
         Request {
@@ -72,6 +78,32 @@ pub struct Request {
 }
 
 impl Request {
+    /// A message that came on no connection, as of now: for calling a handler or a layer by
+    /// hand, in a test or behind another transport.
+    ///
+    /// # Errors
+    /// [`TooManyArgs`] beyond 255 arguments.
+    ///
+    /// ```
+    /// use spop_server::{Request, TypedData};
+    ///
+    /// let request = Request::local("check-ip", [("port", TypedData::Int64(443))])?;
+    /// assert_eq!(request.arg("port").to_u64(), Some(443));
+    /// # Ok::<(), spop_server::TooManyArgs>(())
+    /// ```
+    pub fn local<'a>(
+        name: &str,
+        args: impl IntoIterator<Item = (&'a str, TypedData<'a>)>,
+    ) -> Result<Self, TooManyArgs> {
+        let frame = NotifyBuilder::new().message(name, args)?.build(0, 0);
+        let message = frame.messages().next().map(|message| frame.share(&message));
+        Ok(Self {
+            message: message.unwrap_or_default(),
+            connection: Arc::new(ConnectionInfo::default()),
+            received: Instant::now(),
+        })
+    }
+
     /// The message's name.
     pub fn name(&self) -> Text<'_> {
         self.message()
@@ -108,12 +140,12 @@ impl Request {
     }
 }
 
-/// A connection that has shaken hands.
-#[derive(Debug, Clone)]
+/// A connection that has shaken hands. The default is no connection at all.
+#[derive(Debug, Clone, Default)]
 pub struct ConnectionInfo {
     peer: Option<SocketAddr>,
     engine_id: Option<Bytes>,
-    negotiated: Negotiated,
+    negotiated: Option<Negotiated>,
 }
 
 impl ConnectionInfo {
@@ -125,7 +157,7 @@ impl ConnectionInfo {
         Self {
             peer,
             engine_id,
-            negotiated,
+            negotiated: Some(negotiated),
         }
     }
 
@@ -140,8 +172,8 @@ impl ConnectionInfo {
         self.engine_id.as_deref().map(Text::new)
     }
 
-    /// What the HELLO frames agreed on.
-    pub const fn negotiated(&self) -> Negotiated {
+    /// What the HELLO frames agreed on, if there is a connection.
+    pub const fn negotiated(&self) -> Option<Negotiated> {
         self.negotiated
     }
 }

@@ -249,9 +249,6 @@ fn message(input: &[u8]) -> Parsed<'_, Message<'_>> {
 /// Name, number of arguments, and where the arguments start.
 fn header(input: &[u8]) -> Result<(Text<'_>, u8, &[u8]), Malformed> {
     let (rest, name) = parse::text(input).map_err(parse::malformed)?;
-    if name.is_empty() {
-        return Err(Malformed::EmptyMessageName);
-    }
     let (&count, rest) = rest.split_first().ok_or(Malformed::Truncated)?;
     Ok((name, count, rest))
 }

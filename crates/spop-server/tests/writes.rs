@@ -1,0 +1,201 @@
+//! What reaches the socket in one write, and what a slow or hostile peer can hold up.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use spop_client::spop_codec::{Frame, FrameDecoder, HaproxyHello, Status};
+use spop_client::{Client, ClientError, Connection, health_check};
+use spop_server::{Config, serve_connection};
+use support::{answer, connect, notify, obedient};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+
+/// A stream that remembers what each write carried.
+struct Recorder {
+    io: DuplexStream,
+    writes: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl AsyncRead for Recorder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Recorder {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &written {
+            self.writes.lock().unwrap().push(bytes[..*count].to_vec());
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+type Writes = Arc<Mutex<Vec<Vec<u8>>>>;
+
+fn recorded() -> (DuplexStream, Writes) {
+    let (haproxy, io) = duplex(1 << 20);
+    let writes = Writes::default();
+    let agent = Recorder {
+        io,
+        writes: Arc::clone(&writes),
+    };
+    tokio::spawn(serve_connection(agent, None, obedient(), Config::new()));
+    (haproxy, writes)
+}
+
+/// The frames of one write.
+fn frames(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        bytes = &rest[u32::from_be_bytes(*length) as usize..];
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn the_hello_leaves_in_one_write_and_a_batch_of_answers_in_another() {
+    let (haproxy, writes) = recorded();
+    let hello = HaproxyHello::new(16_380, "engine");
+    let mut client = Client::handshake(haproxy, hello).await.unwrap();
+    for stream_id in 0..20 {
+        client.queue(&notify(stream_id, "ready")).unwrap();
+    }
+    client.flush().await.unwrap();
+    for _ in 0..20 {
+        client.recv_ack().await.unwrap();
+    }
+    let writes: Vec<_> = writes
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|bytes| frames(bytes))
+        .collect();
+    assert_eq!(writes, [1, 20]);
+}
+
+#[tokio::test]
+async fn a_health_check_gets_one_frame_and_the_end() {
+    let (haproxy, writes) = recorded();
+    let pong = health_check(Connection::new(haproxy)).await.unwrap();
+    assert!(pong.closed);
+    let writes = writes.lock().unwrap();
+    assert_eq!(writes.len(), 1);
+    let mut wire = writes[0].as_slice().into();
+    let raw = FrameDecoder::new(16_380).next(&mut wire).unwrap().unwrap();
+    assert!(wire.is_empty());
+    assert!(matches!(Frame::decode(raw), Ok(Frame::AgentHello(_))));
+}
+
+#[tokio::test]
+async fn no_write_carries_more_than_8_kib() {
+    let (haproxy, writes) = recorded();
+    let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
+        .await
+        .unwrap();
+    for stream_id in 0..1000 {
+        client.queue(&notify(stream_id, "ready")).unwrap();
+    }
+    client.flush().await.unwrap();
+    for _ in 0..1000 {
+        client.recv_ack().await.unwrap();
+    }
+    let sizes: Vec<_> = writes.lock().unwrap().iter().map(Vec::len).collect();
+    assert!(sizes.iter().all(|size| *size <= 8192), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn one_byte_at_a_time() {
+    let (haproxy, _) = recorded();
+    let mut connection = Connection::new(haproxy);
+    let mut wire = bytes::BytesMut::new();
+    HaproxyHello::new(16_380, "engine").encode(&mut wire);
+    notify(7, "ready").encode(&mut wire);
+    for byte in wire {
+        connection.send_raw(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(connection.recv().await, Ok(Frame::AgentHello(_))));
+    assert!(matches!(connection.recv().await, Ok(Frame::Ack(ack)) if ack.stream_id() == 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_is_dropped() {
+    let (haproxy, agent) = duplex(256);
+    let config = Config::new().with_write_timeout(Duration::from_secs(3));
+    let served = tokio::spawn(serve_connection(agent, None, obedient(), config));
+    let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
+        .await
+        .unwrap();
+    client.set_timeout(Some(Duration::from_secs(1)));
+    let mut sent = 0;
+    while client.send(&notify(sent, "ready")).await.is_ok() {
+        sent += 1;
+    }
+    // The agent stopped reading long before its answers took much memory.
+    assert!(sent < 5000, "{sent}");
+    tokio::time::timeout(Duration::from_secs(10), served)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_nothing_is_dropped() {
+    let (haproxy, agent) = duplex(256);
+    let mut connection = Connection::new(haproxy).with_timeout(Some(Duration::from_secs(30)));
+    let served = tokio::spawn(serve_connection(agent, None, obedient(), Config::new()));
+    assert!(matches!(connection.recv().await, Err(ClientError::Closed)));
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn junk_ends_its_own_connection_with_a_status() {
+    let mut bystander = connect(obedient(), Config::new()).await;
+    let cases: [(&[u8], Status); 4] = [
+        (b"GET / HTTP/1.1\r\nHost: agent\r\n\r\n", Status::TOO_BIG),
+        (&[0, 0, 0, 0], Status::INVALID_FRAME),
+        (&[0, 0, 0, 7, 3, 0, 0, 0, 1, 1, 1], Status::INVALID_FRAME),
+        (
+            &[0, 0, 0, 7, 1, 0, 0, 0, 0, 0, 0],
+            Status::FRAGMENTATION_NOT_SUPPORTED,
+        ),
+    ];
+    for (junk, status) in cases {
+        let (haproxy, agent) = duplex(1 << 16);
+        tokio::spawn(serve_connection(agent, None, obedient(), Config::new()));
+        let mut connection = Connection::new(haproxy);
+        connection.send_raw(junk).await.unwrap();
+        match connection.recv().await {
+            Ok(Frame::AgentDisconnect(bye)) => assert_eq!(bye.status, status),
+            other => panic!("{other:?}"),
+        }
+        connection.closed().await.unwrap();
+    }
+    let ack = bystander.notify("ready", []).await.unwrap();
+    assert!(ack.actions().eq(answer("ready").iter()));
+}
