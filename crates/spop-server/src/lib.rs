@@ -53,6 +53,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+// The README's examples compile.
+#[cfg_attr(doctest, doc = include_str!("../../../README.md"))]
+#[cfg(doctest)]
+struct Readme;
+
 mod config;
 mod connection;
 mod error;
@@ -70,5 +75,5 @@ pub use router::{Route, Router, RouterFuture};
 pub use serve::{Serve, serve};
 pub use spop_codec::{
     Action, ActionError, Actions, AgentConfig, Arg, Capabilities, Message, Negotiated, Scope, Text,
-    TypedData,
+    TooManyArgs, TypedData,
 };
