@@ -1,6 +1,11 @@
 //! What reaches the socket in one write, and what a slow or hostile peer can hold up.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod support;
 
