@@ -20,6 +20,10 @@ pub const MAX_MICROS: u64 = 366 * 24 * 3600 * 1_000_000;
 /// The largest cost of one request. Bounds `cost × interval` well inside 64 bits.
 pub const MAX_COST: u64 = 1_000_000;
 
+/// The largest clock reading that [`decide`] tells apart; later ones count as this one, so
+/// that `now + burst` never overflows. 580 000 years.
+const MAX_NOW: u64 = u64::MAX - MAX_MICROS;
+
 /// One limit: a sustained rate and the burst above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
@@ -92,6 +96,7 @@ pub struct Outcome {
 /// Cost 0 asks without spending.
 pub fn decide(quota: Quota, tat: Option<u64>, now: u64, cost: u64) -> Outcome {
     let increment = increment(quota, cost);
+    let now = now.min(MAX_NOW);
     let latest = now.saturating_add(quota.burst);
     let stored = tat.filter(|&tat| tat > now).unwrap_or(now);
     let tat = stored.min(latest);
@@ -124,9 +129,13 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Everything follows from the room that [`decide`] or the script reported.
+    /// Everything follows from the room that [`decide`] or the script reported. A room that
+    /// cannot occur under this quota (a foreign script's answer) is brought to the nearest
+    /// that can, so that nobody is told to wait longer than one increment.
     pub fn from_room(quota: Quota, cost: u64, room: i64) -> Self {
         let increment = increment(quota, cost);
+        let most = signed(quota.burst).saturating_sub(signed(increment));
+        let room = room.max(signed(increment).saturating_neg()).min(most);
         let allowed = room >= 0;
         // Denied requests spend nothing, so what they would have spent is still there.
         let left = if allowed {
@@ -153,3 +162,6 @@ pub fn increment(quota: Quota, cost: u64) -> u64 {
 fn signed(micros: u64) -> i64 {
     i64::try_from(micros).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ pub struct Check {
     pub quota: Quota,
     /// How much of it this request spends; 0 asks without spending.
     pub cost: u64,
-    /// When the answer stops being useful. A store must not spend anything after it.
+    /// When the answer stops being useful. A store that waits for others must not spend
+    /// anything after it.
     pub deadline: Instant,
 }
 

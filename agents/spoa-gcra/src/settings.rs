@@ -1,0 +1,270 @@
+//! The agent's settings: environment variables, checked before anything listens.
+//!
+//! [`TABLE`] is the one list of them: loading, error texts, the block printed at start and
+//! the README's table are all made from it. What needs the network (resolving names,
+//! binding) is not done here.
+
+mod error;
+mod node;
+mod table;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+pub use error::{Problem, SettingsError};
+pub use node::{BadNode, ValkeyNode};
+pub use table::{Accepts, Setting, TABLE, help_table, markdown_table};
+
+use crate::gcra::Quota;
+use crate::identity::TrustedProxies;
+use crate::store::failure::FailurePolicy;
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// `SPOE_ADDR`: where to listen, `ADDRESS:PORT` or `HOST:PORT`; not yet resolved.
+    pub listen: String,
+    /// `VALKEY_NODES`: the servers that keep the state. Empty: this process does.
+    pub valkey: Vec<ValkeyNode>,
+    /// `SPOA_RATE_INTERVAL` and `SPOA_RATE_BURST`.
+    pub quota: Quota,
+    /// `SPOA_RATE_TTL`: the longest that state is kept; not below the burst.
+    pub ttl: Duration,
+    /// `SPOA_TRUSTED_PROXIES`: whose word on clients is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// `SPOA_IPV6_PREFIX`: 1 to 128 bits.
+    pub ipv6_prefix: u8,
+    /// `SPOA_FAILURE`: what is answered when Valkey does not.
+    pub failure: FailurePolicy,
+    /// `SPOA_DECISION_BUDGET`: the longest wait for Valkey.
+    pub decision_budget: Duration,
+    /// `SPOA_MEMORY_CLIENTS`: the in-memory store's bound.
+    pub memory_clients: usize,
+    /// `TOKIO_WORKER_THREADS`: 1 to 1024.
+    pub worker_threads: usize,
+    /// `RUST_LOG`: directives that [`EnvFilter`] takes.
+    pub log: String,
+    /// Variables that look like this agent's and are none of [`TABLE`]: misspelt, most
+    /// likely, and worth a warning. Sorted. Found by [`from_env`](Self::from_env) only.
+    pub unknown: Vec<String>,
+}
+
+impl Settings {
+    /// The settings in this process's environment.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_env() -> Result<Self, SettingsError> {
+        let mut settings = Self::load(|name| std::env::var_os(name))?;
+        settings.unknown = table::unknown(std::env::vars_os().map(|(name, _)| name));
+        Ok(settings)
+    }
+
+    /// The settings that `lookup` finds by their names. White space around a value does not
+    /// count. An empty value is as bad as any other, except of `VALKEY_NODES` and
+    /// `RUST_LOG`, where it is the same as none.
+    ///
+    /// # Errors
+    /// The first variable that is not acceptable, by itself or beside the others.
+    pub fn load(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+        let values = Values(lookup);
+        let quota = values.quota()?;
+        Ok(Self {
+            listen: values.parsed::<ListenAddress>(&table::ADDR)?.0,
+            valkey: values.nodes()?,
+            quota,
+            ttl: values.ttl(quota)?,
+            trusted_proxies: values.parsed(&table::TRUSTED_PROXIES)?,
+            ipv6_prefix: values.number(&table::IPV6_PREFIX)?,
+            failure: values.parsed(&table::FAILURE)?,
+            decision_budget: Duration::from_millis(values.number(&table::DECISION_BUDGET)?),
+            memory_clients: values.number(&table::MEMORY_CLIENTS)?,
+            worker_threads: values.worker_threads()?,
+            log: values.parsed::<LogDirectives>(&table::LOG)?.0,
+            unknown: Vec::new(),
+        })
+    }
+
+    /// What is in force, for the start of the log: a line for each setting but `SPOE_ADDR`,
+    /// which the listening line names. Passwords are not shown.
+    pub fn summary(&self) -> String {
+        let rows = [
+            (&table::VALKEY_NODES, self.store()),
+            (&table::INTERVAL, rate(self.quota)),
+            (&table::BURST, burst(self.quota)),
+            (&table::TTL, format!("{} s", self.ttl.as_secs())),
+            (&table::TRUSTED_PROXIES, self.trusted_proxies.to_string()),
+            (&table::IPV6_PREFIX, format!("/{}", self.ipv6_prefix)),
+            (&table::FAILURE, self.failure.to_string()),
+            (
+                &table::DECISION_BUDGET,
+                format!("{} ms", self.decision_budget.as_millis()),
+            ),
+            (&table::MEMORY_CLIENTS, self.memory_clients.to_string()),
+            (&table::WORKER_THREADS, self.worker_threads.to_string()),
+            (&table::LOG, self.log.clone()),
+        ];
+        let width = rows.iter().map(|(setting, _)| setting.name.len()).max();
+        let width = width.unwrap_or(0);
+        let line =
+            |(setting, value): &(&Setting, String)| format!("  {:width$}  {value}", setting.name);
+        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn store(&self) -> String {
+        if self.valkey.is_empty() {
+            return "unset: state in memory, in this process".to_owned();
+        }
+        let nodes: Vec<String> = self.valkey.iter().map(ToString::to_string).collect();
+        nodes.join(",")
+    }
+}
+
+fn rate(quota: Quota) -> String {
+    let interval = quota.interval();
+    let per_second = match 1_000_000_u64.checked_div(interval) {
+        Some(rate) if rate * interval == 1_000_000 => format!("{rate} req/s"),
+        Some(1..) => format!("{:.2} req/s", 1e6 / interval as f64),
+        _ => format!("1 req every {} s", interval as f64 / 1e6),
+    };
+    format!("{interval} µs = {per_second}")
+}
+
+fn burst(quota: Quota) -> String {
+    format!("{} µs = {} req at once", quota.burst(), quota.limit())
+}
+
+/// Values by name, read and checked one at a time.
+struct Values<F>(F);
+
+impl<F: Fn(&str) -> Option<OsString>> Values<F> {
+    /// The value, trimmed. `None`: not set.
+    fn text(&self, setting: &'static Setting) -> Result<Option<String>, SettingsError> {
+        match (self.0)(setting.name).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text.trim().to_owned())),
+            Some(Err(raw)) => {
+                let shown = raw.to_string_lossy().into_owned();
+                Err(SettingsError::new(setting, shown, Problem::NotUtf8))
+            }
+        }
+    }
+
+    fn parsed<T>(&self, setting: &'static Setting) -> Result<T, SettingsError>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let text = self.text(setting)?;
+        let text = text.unwrap_or_else(|| setting.default.to_owned());
+        text.parse().map_err(|error: T::Err| {
+            SettingsError::new(setting, text, Problem::Refused(error.to_string()))
+        })
+    }
+
+    /// A number in the setting's range. `T` has to hold that range.
+    fn number<T: TryFrom<u64>>(&self, setting: &'static Setting) -> Result<T, SettingsError> {
+        let text = self.text(setting)?;
+        let text = text.unwrap_or_else(|| setting.default.to_owned());
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let problem = match text.parse::<u64>() {
+            Ok(number) if digits && setting.accepts.number(number) => match number.try_into() {
+                Ok(number) => return Ok(number),
+                Err(_) => Problem::OutOfRange,
+            },
+            _ if digits => Problem::OutOfRange,
+            _ => Problem::NotANumber,
+        };
+        Err(SettingsError::new(setting, text, problem))
+    }
+
+    fn quota(&self) -> Result<Quota, SettingsError> {
+        let interval = self.number(&table::INTERVAL)?;
+        let burst: u64 = self.number(&table::BURST)?;
+        Quota::new(interval, burst).map_err(|_| {
+            SettingsError::new(
+                &table::BURST,
+                burst.to_string(),
+                Problem::BurstBelowInterval { interval },
+            )
+        })
+    }
+
+    fn ttl(&self, quota: Quota) -> Result<Duration, SettingsError> {
+        let seconds = self.number(&table::TTL)?;
+        let ttl = Duration::from_secs(seconds);
+        if ttl < Duration::from_micros(quota.burst()) {
+            let burst = quota.burst();
+            let problem = Problem::TtlBelowBurst { burst };
+            return Err(SettingsError::new(
+                &table::TTL,
+                seconds.to_string(),
+                problem,
+            ));
+        }
+        Ok(ttl)
+    }
+
+    fn nodes(&self) -> Result<Vec<ValkeyNode>, SettingsError> {
+        let list = self.text(&table::VALKEY_NODES)?.unwrap_or_default();
+        node::parse_list(&list).map_err(|(shown, error)| {
+            SettingsError::new(
+                &table::VALKEY_NODES,
+                shown,
+                Problem::Refused(error.to_string()),
+            )
+        })
+    }
+
+    fn worker_threads(&self) -> Result<usize, SettingsError> {
+        if self.text(&table::WORKER_THREADS)?.is_some() {
+            return self.number(&table::WORKER_THREADS);
+        }
+        Ok(available_parallelism().map_or(1, |cpus| cpus.get().min(1024)))
+    }
+}
+
+/// `ADDRESS:PORT` or `HOST:PORT`.
+struct ListenAddress(String);
+
+impl FromStr for ListenAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.parse::<SocketAddr>().is_err() {
+            let (host, port) = text.rsplit_once(':').ok_or("no port")?;
+            if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err("the port is not a number");
+            }
+            port.parse::<u16>().map_err(|_| "the port is above 65535")?;
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if host.is_empty() || !host.bytes().all(allowed) {
+                return Err("neither an address nor a host name before the port");
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+struct LogDirectives(String);
+
+impl FromStr for LogDirectives {
+    type Err = tracing_subscriber::filter::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self(table::LOG.default.to_owned()));
+        }
+        EnvFilter::builder().parse(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The Valkey servers of `VALKEY_NODES`: URLs, or host and port alone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, parse_redis_url};
+
+/// A Valkey server: how to connect to it. Its text form has no user name and no password.
+#[derive(Debug, Clone)]
+pub struct ValkeyNode {
+    /// Address and credentials for the client.
+    pub info: ConnectionInfo,
+}
+
+/// A text that names no server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadNode {
+    /// TLS in a build without it.
+    #[error("this build has no TLS; use redis:// or valkey://")]
+    NoTls,
+    /// A scheme other than `redis`, `valkey` and their TLS forms.
+    #[error("unknown scheme {0:?}")]
+    Scheme(String),
+    /// Port 0.
+    #[error("there is no port 0")]
+    Port,
+    /// Neither a URL nor a host with or without a port.
+    #[error("not a server's address")]
+    Address,
+    /// An address that the client library does not take, in its words.
+    #[error("the client refuses it: {0}")]
+    Client(String),
+}
+
+impl FromStr for ValkeyNode {
+    type Err = BadNode;
+
+    fn from_str(text: &str) -> Result<Self, BadNode> {
+        let url = match split_scheme(text) {
+            None => format!("redis://{text}"),
+            Some(("redis" | "valkey", _)) => text.to_owned(),
+            Some(("rediss" | "valkeys", _)) if has_tls() => text.to_owned(),
+            Some(("rediss" | "valkeys", _)) => return Err(BadNode::NoTls),
+            Some((scheme, _)) => return Err(BadNode::Scheme(scheme.to_owned())),
+        };
+        if parse_redis_url(&url).is_none() {
+            return Err(BadNode::Address);
+        }
+        let info = url
+            .into_connection_info()
+            .map_err(|error| BadNode::Client(error.to_string()))?;
+        match info.addr() {
+            ConnectionAddr::Tcp(_, 0) | ConnectionAddr::TcpTls { port: 0, .. } => {
+                Err(BadNode::Port)
+            }
+            _ => Ok(Self { info }),
+        }
+    }
+}
+
+/// Scheme and rest, if what stands before `://` can be a scheme at all.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.split_once("://")
+        .filter(|(scheme, _)| scheme.bytes().all(allowed))
+}
+
+/// Whether the client was built with TLS.
+fn has_tls() -> bool {
+    "rediss://localhost".into_connection_info().is_ok()
+}
+
+impl fmt::Display for ValkeyNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => write_server(f, "valkey", host, *port),
+            ConnectionAddr::TcpTls { host, port, .. } => write_server(f, "valkeys", host, *port),
+            other => other.fmt(f),
+        }
+    }
+}
+
+fn write_server(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "{scheme}://[{host}]:{port}")
+    } else {
+        write!(f, "{scheme}://{host}:{port}")
+    }
+}
+
+/// The servers of a comma-separated list; blank entries do not count.
+///
+/// # Errors
+/// The first bad entry, as it may be shown to others.
+pub(super) fn parse_list(list: &str) -> Result<Vec<ValkeyNode>, (String, BadNode)> {
+    let entries = list.split(',').map(str::trim);
+    entries
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| entry.parse().map_err(|error| (shown(entry, list), error)))
+        .collect()
+}
+
+/// The entry with `***` for its credentials, and for all of it if it may be a part of some:
+/// a comma in a password (to be written `%2C`) splits its URL in two.
+fn shown(entry: &str, list: &str) -> String {
+    let (scheme, rest) = match split_scheme(entry) {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), entry),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, server)) => format!("{scheme}***@{server}"),
+        None if list.contains('@') => format!("{scheme}***"),
+        None => entry.to_owned(),
+    }
+}

@@ -1,0 +1,235 @@
+//! The list of all settings, and what can be said about them from it alone.
+
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+
+use crate::gcra::MAX_MICROS;
+use crate::store::memory::MAX_CLIENTS;
+
+/// An environment variable that the agent reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// The variable.
+    pub name: &'static str,
+    /// What a number counts; empty for a text.
+    pub unit: &'static str,
+    /// The value that counts if the variable is not set. Empty: see [`meaning`](Self::meaning).
+    pub default: &'static str,
+    /// What is accepted.
+    pub accepts: Accepts,
+    /// What it is for, in one line.
+    pub meaning: &'static str,
+}
+
+/// The values that a setting accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Accepts {
+    /// A whole number, both ends included.
+    Number(u64, u64),
+    /// A text of this form.
+    Text(&'static str),
+}
+
+impl Accepts {
+    /// Whether this is a number's setting and the number is in its range.
+    pub fn number(&self, number: u64) -> bool {
+        matches!(*self, Self::Number(least, most) if (least..=most).contains(&number))
+    }
+}
+
+impl fmt::Display for Accepts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(least, most) => write!(f, "{least} to {most}"),
+            Self::Text(form) => f.write_str(form),
+        }
+    }
+}
+
+/// Every setting, in the order in which they are explained.
+pub const TABLE: &[Setting] = &[
+    ADDR,
+    VALKEY_NODES,
+    INTERVAL,
+    BURST,
+    TTL,
+    TRUSTED_PROXIES,
+    IPV6_PREFIX,
+    FAILURE,
+    DECISION_BUDGET,
+    MEMORY_CLIENTS,
+    WORKER_THREADS,
+    LOG,
+];
+
+pub(super) static ADDR: Setting = Setting {
+    name: "SPOE_ADDR",
+    unit: "",
+    default: "0.0.0.0:9000",
+    accepts: Accepts::Text("ADDRESS:PORT or HOST:PORT"),
+    meaning: "where to listen",
+};
+
+pub(super) static VALKEY_NODES: Setting = Setting {
+    name: "VALKEY_NODES",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("comma-separated redis:// or valkey:// URLs, or HOST:PORT"),
+    meaning: "the server, or nodes of the cluster, that keeps the state; unset: this process",
+};
+
+pub(super) static INTERVAL: Setting = Setting {
+    name: "SPOA_RATE_INTERVAL",
+    unit: "µs",
+    default: "10000",
+    accepts: Accepts::Number(1, MAX_MICROS),
+    meaning: "time between two requests at the sustained rate",
+};
+
+pub(super) static BURST: Setting = Setting {
+    name: "SPOA_RATE_BURST",
+    unit: "µs",
+    default: "200000",
+    accepts: Accepts::Number(1, MAX_MICROS),
+    meaning: "burst budget, at least one interval; burst / interval requests pass at once",
+};
+
+pub(super) static TTL: Setting = Setting {
+    name: "SPOA_RATE_TTL",
+    unit: "s",
+    default: "1800",
+    accepts: Accepts::Number(1, MAX_MICROS / 1_000_000),
+    meaning: "the longest that a client's state is kept, at least the burst",
+};
+
+pub(super) static TRUSTED_PROXIES: Setting = Setting {
+    name: "SPOA_TRUSTED_PROXIES",
+    unit: "",
+    default: "private",
+    accepts: Accepts::Text("private, none, all, or comma-separated addresses and CIDR blocks"),
+    meaning: "whose Forwarded and X-Forwarded-For headers are believed",
+};
+
+pub(super) static IPV6_PREFIX: Setting = Setting {
+    name: "SPOA_IPV6_PREFIX",
+    unit: "bits",
+    default: "64",
+    accepts: Accepts::Number(1, 128),
+    meaning: "IPv6 addresses with this prefix in common are one client",
+};
+
+pub(super) static FAILURE: Setting = Setting {
+    name: "SPOA_FAILURE",
+    unit: "",
+    default: "local",
+    accepts: Accepts::Text("local, open or closed"),
+    meaning: "when Valkey does not answer: limit in this process, allow, or deny",
+};
+
+pub(super) static DECISION_BUDGET: Setting = Setting {
+    name: "SPOA_DECISION_BUDGET",
+    unit: "ms",
+    default: "8",
+    accepts: Accepts::Number(1, 1000),
+    meaning: "the longest wait for Valkey; below HAProxy's `timeout processing`",
+};
+
+pub(super) static MEMORY_CLIENTS: Setting = Setting {
+    name: "SPOA_MEMORY_CLIENTS",
+    unit: "clients",
+    default: "500000",
+    accepts: Accepts::Number(1000, MAX_CLIENTS as u64),
+    meaning: "clients that this process remembers at most, about 75 bytes each",
+};
+
+pub(super) static WORKER_THREADS: Setting = Setting {
+    name: "TOKIO_WORKER_THREADS",
+    unit: "threads",
+    default: "",
+    accepts: Accepts::Number(1, 1024),
+    meaning: "threads that serve; set it to the CPU limit; unset: one per CPU",
+};
+
+pub(super) static LOG: Setting = Setting {
+    name: "RUST_LOG",
+    unit: "",
+    default: "warn",
+    accepts: Accepts::Text("off, error, warn, info, debug, trace, or TARGET=LEVEL,…"),
+    meaning: "what is logged",
+};
+
+/// [`TABLE`] as the README shows it.
+pub fn markdown_table() -> String {
+    let mut table =
+        String::from("| Variable | Default | Accepted | Meaning |\n|---|---|---|---|\n");
+    for Setting {
+        name,
+        unit,
+        default,
+        accepts,
+        meaning,
+    } in TABLE
+    {
+        let default = match *default {
+            "" => "unset".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let space = if unit.is_empty() { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "| `{name}` | {default} | {accepts}{space}{unit} | {meaning} |"
+        );
+    }
+    table
+}
+
+/// [`TABLE`] as `--help` shows it: what each variable means, and in a second line what it
+/// accepts and its default.
+pub fn help_table() -> String {
+    let width = TABLE.iter().map(|setting| setting.name.len()).max();
+    let width = width.unwrap_or(0);
+    let mut table = String::new();
+    for Setting {
+        name,
+        unit,
+        default,
+        accepts,
+        meaning,
+    } in TABLE
+    {
+        let default = match *default {
+            "" => String::new(),
+            default => format!("; default {default}"),
+        };
+        let space = if unit.is_empty() { "" } else { " " };
+        let _ = writeln!(table, "  {name:width$}  {meaning}");
+        let _ = writeln!(table, "  {:width$}  ({accepts}{space}{unit}{default})", "");
+    }
+    table
+}
+
+/// The names that begin like this agent's settings and are not in [`TABLE`], sorted.
+pub(super) fn unknown(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let mut unknown: Vec<String> = names
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with("SPOE_") || name.starts_with("SPOA_"))
+        .filter(|name| TABLE.iter().all(|setting| setting.name != name))
+        .filter(|name| !is_service_link(name))
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+/// Whether Kubernetes made this variable for a service: one called `spoe-agent` gives every
+/// container of its namespace a `SPOE_AGENT_SERVICE_HOST`, a `SPOE_AGENT_PORT_9000_TCP`…
+fn is_service_link(name: &str) -> bool {
+    let numbered = |(_, port): (&str, &str)| port.starts_with(|c: char| c.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.split_once("_PORT_").is_some_and(numbered)
+}

@@ -1,0 +1,111 @@
+//! What the network has to say about the settings before anything is served: names that do
+//! not resolve, addresses that cannot be listened on.
+
+use std::io;
+use std::net::SocketAddr;
+
+use redis::ConnectionAddr;
+use tokio::net::{TcpListener, lookup_host};
+use tracing::warn;
+
+use crate::settings::{Settings, ValkeyNode};
+use crate::store::valkey;
+
+/// Why the agent does not start. One line, which names the variable, its value and what to
+/// do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `SPOE_ADDR` cannot be listened on.
+    #[error(
+        "SPOE_ADDR={addr:?}: cannot listen: {error}; give an address of this host and a free port"
+    )]
+    Listen {
+        /// The address as given.
+        addr: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// No host of `VALKEY_NODES` has an address.
+    #[error(
+        "VALKEY_NODES={nodes:?}: no name resolves: {error}; give hosts that this one can resolve, \
+         or leave it unset to keep the state in this process"
+    )]
+    Resolve {
+        /// The nodes, without passwords.
+        nodes: String,
+        /// What the resolver said of the last one.
+        error: io::Error,
+    },
+    /// The Valkey store does not take the settings.
+    #[error("VALKEY_NODES={nodes:?}: {error}")]
+    Valkey {
+        /// The nodes, without passwords.
+        nodes: String,
+        /// What is wrong with them.
+        error: valkey::ConfigError,
+    },
+}
+
+/// Whether the Valkey nodes have addresses at all. That they answer is not asked: the agent
+/// serves without them.
+///
+/// A cluster is found through any of its nodes, so one name that resolves is enough; each
+/// other gets a warning. In Kubernetes the name of a pod that is down is gone for a while.
+///
+/// # Errors
+/// [`StartError::Resolve`] if no name resolves.
+pub async fn resolve_nodes(settings: &Settings) -> Result<(), StartError> {
+    let mut failed = None;
+    let mut resolved = false;
+    for node in &settings.valkey {
+        match resolve(node).await {
+            Ok(()) => resolved = true,
+            Err(error) => {
+                warn!(%node, %error, "a node of VALKEY_NODES does not resolve");
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if !resolved => Err(StartError::Resolve {
+            nodes: nodes(settings),
+            error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Listens on `SPOE_ADDR`.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub async fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listen = async {
+        let listener = TcpListener::bind(settings.listen.as_str()).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    };
+    listen.await.map_err(|error| StartError::Listen {
+        addr: settings.listen.clone(),
+        error,
+    })
+}
+
+/// `VALKEY_NODES` as it may be shown: without user names and passwords.
+pub fn nodes(settings: &Settings) -> String {
+    let nodes: Vec<_> = settings.valkey.iter().map(ToString::to_string).collect();
+    nodes.join(",")
+}
+
+async fn resolve(node: &ValkeyNode) -> io::Result<()> {
+    let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
+        node.info.addr()
+    else {
+        return Ok(());
+    };
+    match lookup_host((host.as_str(), *port)).await?.next() {
+        Some(_) => Ok(()),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}

@@ -1,0 +1,157 @@
+//! The agent as an operator starts it: what it says, and how it ends on a bad setting.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+/// Runs the agent with these variables and no others of its own.
+fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spoa-gcra"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG", "TOKIO_"]
+            .iter()
+            .any(|own| text.starts_with(own))
+        {
+            command.env_remove(&name);
+        }
+    }
+    command.args(arguments).envs(settings.iter().copied());
+    command.output().unwrap()
+}
+
+/// It ends with code 2 and one line that holds each of `words`, having printed nothing else.
+#[track_caller]
+fn refused(settings: &[(&str, &str)], words: &[&str]) {
+    let output = run(&[], settings);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{settings:?}: {said}");
+    assert_eq!(said.lines().count(), 1, "{settings:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{settings:?}: no {word:?} in {said}");
+    }
+    assert!(output.stdout.is_empty(), "{settings:?}");
+}
+
+#[test]
+fn numbers() {
+    refused(
+        &[("SPOA_RATE_INTERVAL", "fast")],
+        &["SPOA_RATE_INTERVAL=\"fast\"", "1 to", "µs"],
+    );
+    refused(
+        &[("SPOA_RATE_INTERVAL", "0")],
+        &["SPOA_RATE_INTERVAL=\"0\"", "1 to"],
+    );
+    refused(
+        &[("SPOA_RATE_INTERVAL", "-5")],
+        &["SPOA_RATE_INTERVAL=\"-5\""],
+    );
+    refused(
+        &[("SPOA_RATE_BURST", "9999")],
+        &["SPOA_RATE_BURST=\"9999\"", "10000"],
+    );
+    refused(&[("SPOA_RATE_BURST", "1e6")], &["SPOA_RATE_BURST=\"1e6\""]);
+    refused(
+        &[("SPOA_RATE_TTL", "1"), ("SPOA_RATE_BURST", "2000000")],
+        &["SPOA_RATE_TTL=\"1\"", "2"],
+    );
+    refused(
+        &[("SPOA_IPV6_PREFIX", "129")],
+        &["SPOA_IPV6_PREFIX=\"129\"", "128"],
+    );
+    refused(
+        &[("TOKIO_WORKER_THREADS", "0")],
+        &["TOKIO_WORKER_THREADS=\"0\""],
+    );
+    refused(
+        &[("SPOA_DECISION_BUDGET", "0")],
+        &["SPOA_DECISION_BUDGET=\"0\"", "ms"],
+    );
+    refused(
+        &[("SPOA_MEMORY_CLIENTS", "many")],
+        &["SPOA_MEMORY_CLIENTS=\"many\""],
+    );
+}
+
+#[test]
+fn words() {
+    refused(
+        &[("SPOA_FAILURE", "ajar")],
+        &["SPOA_FAILURE=\"ajar\"", "local", "open", "closed"],
+    );
+    refused(
+        &[("SPOA_TRUSTED_PROXIES", "10.0.0.0/33")],
+        &["SPOA_TRUSTED_PROXIES", "10.0.0.0/33"],
+    );
+    refused(
+        &[("RUST_LOG", "spoa_gcra=loud")],
+        &["RUST_LOG=\"spoa_gcra=loud\""],
+    );
+}
+
+#[test]
+fn addresses() {
+    refused(&[("SPOE_ADDR", "9000")], &["SPOE_ADDR=\"9000\""]);
+    refused(
+        &[("VALKEY_NODES", "http://valkey")],
+        &["VALKEY_NODES", "http"],
+    );
+    // RFC 6761: a name that never resolves.
+    refused(
+        &[
+            ("VALKEY_NODES", "redis://u:secret@valkey.invalid:6379"),
+            ("SPOE_ADDR", "127.0.0.1:0"),
+        ],
+        &["VALKEY_NODES=", "valkey.invalid"],
+    );
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    refused(&[("SPOE_ADDR", &addr)], &["SPOE_ADDR=", &addr, "in use"]);
+}
+
+#[test]
+fn passwords_are_never_shown() {
+    for nodes in [
+        "redis://u:secret@valkey.invalid:6379",
+        "ftp://u:secret@host",
+        "redis://u:secret@h:x",
+    ] {
+        let output = run(
+            &[],
+            &[("VALKEY_NODES", nodes), ("SPOE_ADDR", "127.0.0.1:0")],
+        );
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[test]
+fn check_prints_what_would_be_in_force() {
+    let output = run(&["check"], &[("SPOA_RATE_INTERVAL", "20000")]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(said.contains("20000 µs = 50 req/s"), "{said}");
+    assert!(said.contains("200000 µs = 10 req at once"), "{said}");
+    assert_eq!(
+        run(&["check"], &[("SPOA_RATE_TTL", "x")]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn help_lists_every_setting() {
+    let output = run(&["--help"], &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    for setting in spoa_gcra::settings::TABLE {
+        assert!(said.contains(setting.name), "no {} in {said}", setting.name);
+    }
+}
+
+#[test]
+fn the_readme_has_the_table() {
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(&spoa_gcra::settings::markdown_table()));
+}
