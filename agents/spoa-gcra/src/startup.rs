@@ -56,24 +56,24 @@ pub enum StartError {
 /// # Errors
 /// [`StartError::Resolve`] if no name resolves.
 pub async fn resolve_nodes(settings: &Settings) -> Result<(), StartError> {
-    let mut failed = None;
-    let mut resolved = false;
+    let mut unresolved = Vec::new();
     for node in &settings.valkey {
-        match resolve(node).await {
-            Ok(()) => resolved = true,
-            Err(error) => {
-                warn!(%node, %error, "a node of VALKEY_NODES does not resolve");
-                failed = Some(error);
-            }
+        if let Err(error) = resolve(node).await {
+            unresolved.push((node, error));
         }
     }
-    match failed {
-        Some(error) if !resolved => Err(StartError::Resolve {
+    if unresolved.len() == settings.valkey.len()
+        && let Some((_, error)) = unresolved.pop()
+    {
+        return Err(StartError::Resolve {
             nodes: nodes(settings),
             error,
-        }),
-        _ => Ok(()),
+        });
     }
+    for (node, error) in unresolved {
+        warn!(%node, %error, "a node of VALKEY_NODES does not resolve");
+    }
+    Ok(())
 }
 
 /// Listens on `SPOE_ADDR`.
