@@ -1,0 +1,84 @@
+//! The agent's own life under HAProxy: health checks, restarts, the clean end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use spop_testkit::process::Signal;
+
+use crate::site::{PATIENCE, SLOW, Site, agent, client, engines, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_see_the_agent_come_and_go() {
+    for haproxy in engines() {
+        let site = Site::start(&haproxy, &SLOW).await;
+        let status = async || {
+            site.haproxy
+                .status_of("spoe-agents", "agent1")
+                .await
+                .unwrap()
+        };
+        until("the agent is up", async || status().await == "UP").await;
+        site.agents[0].signal(Signal::TERM).unwrap();
+        let ended = site.agents[0].process().wait(PATIENCE).await.unwrap();
+        assert!(ended.success(), "{ended}");
+        until("the agent is down", async || {
+            status().await.starts_with("DOWN")
+        })
+        .await;
+        // The site stays up.
+        assert_eq!(site.get(&client(2)).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_under_load_it_is_used_again() {
+    for haproxy in engines() {
+        for signal in [Signal::TERM, Signal::KILL] {
+            let mut site = Site::start(&haproxy, &SLOW).await;
+            let addr = site.agents[0].addr();
+            let stop = Arc::new(AtomicBool::new(false));
+            let served = Arc::new(AtomicUsize::new(0));
+            let load: Vec<_> = (0..4)
+                .map(|worker| {
+                    let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
+                    let (url, client) = (site.haproxy.url(), client(20 + worker));
+                    tokio::spawn(async move {
+                        while !stop.load(Ordering::Relaxed) {
+                            let status = client.get(&url).send().await.unwrap().status;
+                            assert!(matches!(status, 200 | 429), "{status}");
+                            served.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            let some_load = async || {
+                let before = served.load(Ordering::Relaxed);
+                until("load", async || {
+                    served.load(Ordering::Relaxed) > before + 50
+                })
+                .await;
+            };
+            some_load().await;
+
+            site.agents[0].signal(signal).unwrap();
+            site.agents[0].process().wait(PATIENCE).await.unwrap();
+            // Without an agent requests pass, and HAProxy's log says that they were not decided.
+            some_load().await;
+            until("requests go unanswered", async || {
+                !site.unanswered().is_empty()
+            })
+            .await;
+            site.agents[0] = agent(&SLOW).addr(addr).start().await.unwrap();
+
+            until("HAProxy asks again", async || {
+                site.get(&client(2)).await.header("RateLimit").is_some()
+            })
+            .await;
+            some_load().await;
+            stop.store(true, Ordering::Relaxed);
+            for worker in load {
+                worker.await.unwrap();
+            }
+        }
+    }
+}

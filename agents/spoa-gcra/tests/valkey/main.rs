@@ -1,0 +1,108 @@
+//! The Valkey store against real servers.
+//!
+//! Nothing here depends on how fast the machine is: budgets are long, quotas that must not
+//! refill during a test have intervals of an hour, and what is awaited is awaited for long.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod cluster;
+mod connects;
+mod decides;
+mod survives;
+mod writes;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use spoa_gcra::gcra::Quota;
+use spoa_gcra::store::valkey::{Config, StoreError, ValkeyStore};
+use spoa_gcra::store::{Check, Client, Verdict};
+use spop_testkit::valkey::Server;
+use tower::ServiceExt;
+
+/// How long something may take that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const HOUR: u64 = 3_600_000_000;
+
+fn config() -> Config {
+    Config {
+        budget: Duration::from_secs(20),
+        ..Config::default()
+    }
+}
+
+/// A store on these comma-separated URLs.
+fn store(urls: &str, config: Config) -> ValkeyStore {
+    let nodes = urls.split(',').map(|url| url.parse().unwrap()).collect();
+    ValkeyStore::connect(nodes, config).unwrap()
+}
+
+fn client(n: u32) -> Client {
+    Client(IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + n)))
+}
+
+fn key(client: Client) -> String {
+    format!("gcra:{client}")
+}
+
+/// `limit` requests at once, and then hardly any.
+fn slow(limit: u64) -> Quota {
+    Quota::new(HOUR, limit * HOUR).unwrap()
+}
+
+async fn ask(
+    store: &ValkeyStore,
+    client: Client,
+    quota: Quota,
+    cost: u64,
+) -> Result<Verdict, StoreError> {
+    let check = Check {
+        client,
+        quota,
+        cost,
+        deadline: Instant::now() + PATIENCE,
+    };
+    // Whatever happens to the server, a check never hangs.
+    tokio::time::timeout(PATIENCE, store.clone().oneshot(check))
+        .await
+        .unwrap()
+}
+
+async fn allowed(store: &ValkeyStore, client: Client, quota: Quota, cost: u64) -> bool {
+    let verdict = ask(store, client, quota, cost).await.unwrap();
+    verdict.decision.allowed
+}
+
+/// Waits until this client's primary decides.
+async fn ready(store: &ValkeyStore, client: Client) {
+    let since = Instant::now();
+    while let Err(error) = ask(store, client, slow(1), 0).await {
+        assert!(since.elapsed() < PATIENCE, "not ready: {error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn connection(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    connection.set_response_timeout(PATIENCE);
+    connection
+}
+
+/// A line of `INFO`, as a number.
+async fn info(server: &Server, section: &str, field: &str) -> u64 {
+    let text = server.cli(&["info", section]).await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.unwrap().trim_start_matches(':');
+    number.trim().parse().unwrap()
+}
+
+/// How many commands this server answered with the error `code`.
+async fn errors(server: &Server, code: &str) -> u64 {
+    let text = server.cli(&["info", "errorstats"]).await.unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
+    line.map_or(0, |count| count.trim().parse().unwrap())
+}
