@@ -1,1 +1,16 @@
 //! Real HAProxy and Valkey processes for tests and for the demo.
+//!
+//! Not published, and no library depends on it. [`tools`] finds the programs or unpacks
+//! them below `target/tools`; [`haproxy`], [`valkey`] and [`agent`] run them on free
+//! loopback ports and end them when dropped; [`web`] is what HAProxy protects, and [`http`]
+//! the client that looks at the result.
+
+pub mod agent;
+mod debian;
+pub mod haproxy;
+pub mod http;
+pub mod port;
+pub mod process;
+pub mod tools;
+pub mod valkey;
+pub mod web;

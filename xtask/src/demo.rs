@@ -1,0 +1,269 @@
+//! `cargo xtask demo`: the rate limiter at work behind a real HAProxy.
+
+mod load;
+mod report;
+mod table;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use spop_testkit::agent::{self, Agent};
+use spop_testkit::haproxy;
+use spop_testkit::http::Client;
+use spop_testkit::tools::Haproxy;
+use spop_testkit::web::Web;
+
+use crate::cargo::{cargo, run as run_cargo};
+use load::{Load, Path, Tally};
+use table::Table;
+
+/// Requests that a fresh client may send at once.
+const BURST: u32 = 20;
+/// Requests that the demo sends at once.
+const AT_ONCE: u32 = 3 * BURST;
+
+/// Show the rate limiter at work behind a real HAProxy, in about ten seconds
+///
+/// Starts a web service, the rate limiter (spoa-gcra, its state in memory) and a real HAProxy
+/// between them and you, with the files of deploy/haproxy, on free ports of 127.0.0.1.
+/// One client then sends a burst, and after it a steady stream at one and a half times the
+/// rate that the limit allows; a table shows what becomes of the requests.
+///
+/// HAProxy is taken from this machine, or unpacked from the distribution's package below
+/// target/tools; nothing is installed. The demo ends by itself, and Ctrl-C ends it at any
+/// time. Exit code 0 means that the limit was kept.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave everything running afterwards, until Ctrl-C, and print the URLs
+    #[arg(long)]
+    keep: bool,
+    /// How long the steady stream lasts, in seconds
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// The limit, in requests per second
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    rate: u32,
+    /// Ask the agent directly, as HAProxy would, where HAProxy cannot be had
+    #[arg(long)]
+    without_haproxy: bool,
+}
+
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    let haproxy = if options.without_haproxy {
+        None
+    } else {
+        Some(find_haproxy().await?)
+    };
+    let binary = build_agent().await?;
+
+    let decisions = Arc::new(Decisions::default());
+    let limit = Limit::new(options.rate);
+    let agent = start_agent(&binary, limit, &decisions).await?;
+    let mut out = std::io::stdout();
+    let (server, _web, path) = match &haproxy {
+        Some(haproxy) => {
+            let web = Web::start().await?;
+            let setup = haproxy::Setup::new(agent.addr(), web.addr());
+            let server = haproxy::Server::start(haproxy, &setup).await?;
+            writeln!(out, "{}", picture(haproxy, &server, &setup, limit))?;
+            let path = Path::through_haproxy(Client::new(), server.url());
+            (Some(server), Some(web), path)
+        }
+        None => {
+            writeln!(out, "{}", short_picture(&agent, limit))?;
+            (None, None, Path::to_the_agent(agent.addr()).await?)
+        }
+    };
+
+    let shown = show(&options, limit, path, &decisions).await?;
+    let kept = report::verdict(&shown, limit, server.as_ref())?;
+    if options.keep {
+        report::keep(server.as_ref(), &agent).await?;
+    }
+    Ok(if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The limit as the agent is told it: whole microseconds.
+#[derive(Clone, Copy)]
+struct Limit {
+    interval: u32,
+    per_second: f64,
+}
+
+impl Limit {
+    fn new(rate: u32) -> Self {
+        let interval = 1_000_000 / rate;
+        Self {
+            interval,
+            per_second: 1e6 / f64::from(interval),
+        }
+    }
+
+    /// The most that may pass within `time`.
+    fn most(self, time: Duration) -> u64 {
+        (f64::from(BURST) + self.per_second * time.as_secs_f64()) as u64
+    }
+}
+
+/// What the agent says that it decided.
+#[derive(Default)]
+struct Decisions {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+}
+
+impl Decisions {
+    fn count(&self, line: &str) {
+        if line.contains("allowed=true") {
+            self.allowed.fetch_add(1, Ordering::Relaxed);
+        } else if line.contains("allowed=false") {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn total(&self) -> (u64, u64) {
+        (
+            self.allowed.load(Ordering::Relaxed),
+            self.denied.load(Ordering::Relaxed),
+        )
+    }
+}
+
+async fn find_haproxy() -> Result<Haproxy> {
+    tokio::task::spawn_blocking(Haproxy::distribution)
+        .await?
+        .map_err(|error| {
+            anyhow::anyhow!("{error:#} — or go without: cargo xtask demo --without-haproxy")
+        })
+}
+
+/// Builds the agent the way this command was built, and tells where it is.
+async fn build_agent() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let dir = own.parent().context("this program has no directory")?;
+    let mut command = cargo(["build", "-p", "spoa-gcra", "--bin", "spoa-gcra"]);
+    let profile = if dir.ends_with("release") {
+        command.arg("--release");
+        "release"
+    } else {
+        "dev"
+    };
+    eprintln!("Building the agent, spoa-gcra (profile {profile})");
+    run_cargo(&mut command).await?;
+    Ok(dir.join("spoa-gcra"))
+}
+
+async fn start_agent(
+    binary: &std::path::Path,
+    limit: Limit,
+    decisions: &Arc<Decisions>,
+) -> Result<Agent> {
+    let counted = Arc::clone(decisions);
+    agent::Setup::new(binary)
+        .set("SPOA_RATE_INTERVAL", limit.interval)
+        .set("SPOA_RATE_BURST", limit.interval * BURST)
+        // One line for each decision.
+        .set("RUST_LOG", "spoa_gcra::decision=debug")
+        .on_line(move |line| counted.count(line))
+        .start()
+        .await
+}
+
+fn picture(
+    haproxy: &Haproxy,
+    server: &haproxy::Server,
+    setup: &haproxy::Setup,
+    limit: Limit,
+) -> String {
+    format!(
+        "
+  client ──HTTP──▶ HAProxy {version}, {url} ──HTTP──▶ web service, {web}
+                      │
+                     SPOP
+                      ▼
+                   spoa-gcra, {agent}: {rate:.0} requests/s, {BURST} at once
+",
+        version = haproxy.version(),
+        url = server.url(),
+        web = setup.web,
+        agent = setup.agent,
+        rate = limit.per_second,
+    )
+}
+
+fn short_picture(agent: &Agent, limit: Limit) -> String {
+    format!(
+        "
+  this command, as HAProxy would ──SPOP──▶ spoa-gcra, {agent}: {rate:.0} requests/s, {BURST} at once
+",
+        agent = agent.addr(),
+        rate = limit.per_second,
+    )
+}
+
+/// What the demo has to show for itself.
+struct Shown {
+    tally: Tally,
+    /// From before the first request to after the last answer.
+    time: Duration,
+    /// The agent's own count: allowed, denied.
+    decided: (u64, u64),
+}
+
+async fn show(options: &Options, limit: Limit, path: Path, decisions: &Decisions) -> Result<Shown> {
+    let load = Load::new(path);
+    let mut table = Table::new(std::io::stdout(), options.without_haproxy)?;
+    let started = Instant::now();
+
+    table.phase(&format!("burst: {AT_ONCE} requests at once"))?;
+    load.burst(AT_ONCE).await;
+    table.row(started.elapsed(), &load.take(), decisions.total())?;
+
+    let stream_rate = 1.5 * limit.per_second;
+    table.phase(&format!("steady stream: {stream_rate:.0} requests/s"))?;
+    let stream = load.steady(stream_rate, Duration::from_secs(options.seconds));
+    let mut stream = std::pin::pin!(stream);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.tick().await;
+    loop {
+        tokio::select! {
+            () = &mut stream => break,
+            _ = second.tick() => {
+                table.row(started.elapsed(), &load.take(), decisions.total())?;
+            }
+        }
+    }
+    let time = started.elapsed();
+    let last = load.take();
+    settle(decisions, &load).await;
+    if last.requests() > 0 {
+        table.row(time, &last, decisions.total())?;
+    }
+    let tally = load.total();
+    table.total(&tally, decisions.total())?;
+    Ok(Shown {
+        tally,
+        time,
+        decided: decisions.total(),
+    })
+}
+
+/// The agent's lines come through a pipe, a moment after its answers.
+async fn settle(decisions: &Decisions, load: &Load) {
+    for _ in 0..50 {
+        let (allowed, denied) = decisions.total();
+        if allowed + denied >= load.total().requests() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

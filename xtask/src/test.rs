@@ -1,0 +1,152 @@
+//! `cargo xtask test`: every check, in order, up to the first that fails.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use spop_testkit::haproxy::check_shipped_files;
+use spop_testkit::tools::{Haproxy, Valkey};
+use tempfile::TempDir;
+
+use crate::cargo::{cargo, run as run_cargo};
+use crate::edges;
+
+/// Run every check and every test; what CI runs
+///
+/// That is formatting, lints, dependency rules, the shipped HAProxy files, all tests and the
+/// documentation, up to the first step that fails.
+///
+/// The end-to-end tests run real HAProxy and Valkey processes on free ports of 127.0.0.1.
+/// Programs that this machine lacks are unpacked below target/tools (about 10 s each, once);
+/// nothing is installed, and nothing keeps running.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out what needs HAProxy or Valkey
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    let mut steps = Steps::new();
+    if !options.quick {
+        steps.run("HAProxy and Valkey", provision()).await?;
+    }
+    steps.run("format", format()).await?;
+    steps.run("lints", lints()).await?;
+    steps.run("dependency rules", edges::check()).await?;
+    if options.quick {
+        steps.run("unit and property tests", tests(&[])).await?;
+    } else {
+        steps.run("shipped HAProxy files", shipped_files()).await?;
+        // The same features in every step, so that nothing is compiled twice.
+        let units = tests(&["--all-features", "--lib", "--bins"]);
+        steps.run("unit and property tests", units).await?;
+        let integration = tests(&["--all-features", "--test", "*"]);
+        steps
+            .run("integration and end-to-end tests", integration)
+            .await?;
+        let examples = tests(&["--all-features", "--doc"]);
+        steps.run("documentation's examples", examples).await?;
+    }
+    steps.run("documentation", documentation()).await?;
+    steps.finish();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn provision() -> Result<()> {
+    let (engines, _valkey) =
+        tokio::task::spawn_blocking(|| anyhow::Ok((Haproxy::engines()?, Valkey::find()?)))
+            .await??;
+    for haproxy in &engines {
+        let engine = if haproxy.has_mux_engine() {
+            "from 3.1 on"
+        } else {
+            "up to 3.0"
+        };
+        println!("HAProxy {} (SPOE engine {engine})", haproxy.version());
+    }
+    if engines.len() == 1 {
+        println!("The distribution's HAProxy is new; the engine of 3.0 and before is not tested.");
+    }
+    Ok(())
+}
+
+async fn format() -> Result<()> {
+    run_cargo(&mut cargo(["fmt", "--all", "--check"])).await
+}
+
+async fn lints() -> Result<()> {
+    let lints = "clippy --workspace --all-targets --all-features -- -D warnings";
+    run_cargo(&mut cargo(lints.split(' '))).await
+}
+
+async fn shipped_files() -> Result<()> {
+    for haproxy in Haproxy::engines()? {
+        check_shipped_files(&haproxy)?;
+        println!("HAProxy {} takes them without a warning", haproxy.version());
+    }
+    Ok(())
+}
+
+async fn tests(which: &[&str]) -> Result<()> {
+    // All that tests leave, should one be killed, goes with this directory.
+    let temp = TempDir::with_prefix("xtask-test-")?;
+    let mut command = cargo(["test", "--workspace"]);
+    command.args(which).env("TMPDIR", temp.path());
+    run_cargo(&mut command).await
+}
+
+async fn documentation() -> Result<()> {
+    let mut command = cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    run_cargo(&mut command).await
+}
+
+/// Prints a header before each step and its time after.
+struct Steps {
+    started: Instant,
+    passed: u32,
+    bold: bool,
+}
+
+impl Steps {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            passed: 0,
+            bold: std::io::stdout().is_terminal(),
+        }
+    }
+
+    async fn run(&mut self, name: &str, step: impl Future<Output = Result<()>>) -> Result<()> {
+        let header = format!("==> {}. {name}", self.passed + 1);
+        self.say(&header);
+        let started = Instant::now();
+        step.await.with_context(|| format!("{name} failed"))?;
+        println!("    {name}: passed in {}", seconds(started.elapsed()));
+        self.passed += 1;
+        Ok(())
+    }
+
+    fn finish(&self) {
+        let all = format!(
+            "==> {} steps passed in {}",
+            self.passed,
+            seconds(self.started.elapsed())
+        );
+        self.say(&all);
+    }
+
+    fn say(&self, line: &str) {
+        if self.bold {
+            println!("\x1b[1m{line}\x1b[0m");
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
