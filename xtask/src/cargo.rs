@@ -1,6 +1,7 @@
 //! Runs Cargo in this workspace.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
@@ -30,6 +31,31 @@ pub(crate) async fn run(command: &mut Command) -> Result<()> {
         bail!("{what}: {status}");
     }
     Ok(())
+}
+
+/// How a program is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As this one was.
+    Own,
+    /// For figures.
+    Release,
+}
+
+/// Builds the agent, spoa-gcra, and says where it is.
+pub(crate) async fn build_agent(profile: Profile) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let dir = own.parent().context("this program has no directory")?;
+    let mut command = cargo(["build", "-p", "spoa-gcra", "--bin", "spoa-gcra"]);
+    let (dir, name) = if profile == Profile::Release || dir.ends_with("release") {
+        command.arg("--release");
+        (dir.with_file_name("release"), "release")
+    } else {
+        (dir.to_path_buf(), "dev")
+    };
+    eprintln!("Building the agent, spoa-gcra (profile {name})");
+    run(&mut command).await?;
+    Ok(dir.join("spoa-gcra"))
 }
 
 /// Runs it and returns what it prints.

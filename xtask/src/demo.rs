@@ -5,20 +5,19 @@ mod report;
 mod table;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use spop_testkit::agent::{self, Agent};
 use spop_testkit::haproxy;
 use spop_testkit::http::Client;
 use spop_testkit::tools::Haproxy;
 use spop_testkit::web::Web;
 
-use crate::cargo::{cargo, run as run_cargo};
+use crate::cargo::{Profile, build_agent};
 use load::{Load, Path, Tally};
 use table::Table;
 
@@ -59,7 +58,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     } else {
         Some(find_haproxy().await?)
     };
-    let binary = build_agent().await?;
+    let binary = build_agent(Profile::Own).await?;
 
     let decisions = Arc::new(Decisions::default());
     let limit = Limit::new(options.rate);
@@ -144,22 +143,6 @@ async fn find_haproxy() -> Result<Haproxy> {
         .map_err(|error| {
             anyhow::anyhow!("{error:#} — or go without: cargo xtask demo --without-haproxy")
         })
-}
-
-/// Builds the agent the way this command was built, and tells where it is.
-async fn build_agent() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let dir = own.parent().context("this program has no directory")?;
-    let mut command = cargo(["build", "-p", "spoa-gcra", "--bin", "spoa-gcra"]);
-    let profile = if dir.ends_with("release") {
-        command.arg("--release");
-        "release"
-    } else {
-        "dev"
-    };
-    eprintln!("Building the agent, spoa-gcra (profile {profile})");
-    run_cargo(&mut command).await?;
-    Ok(dir.join("spoa-gcra"))
 }
 
 async fn start_agent(

@@ -1,5 +1,6 @@
 //! The project's own commands, run as `cargo xtask COMMAND`. Nothing depends on this.
 
+mod bench;
 mod cargo;
 mod demo;
 mod edges;
@@ -23,6 +24,8 @@ struct Arguments {
 /// What each does is said where its options are.
 #[derive(Subcommand)]
 enum Command {
+    #[command(subcommand)]
+    Bench(bench::Benchmark),
     Demo(demo::Options),
     Test(test::Options),
 }
@@ -42,6 +45,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     let code = runtime.block_on(signals::interruptible(async {
         match command {
+            Command::Bench(benchmark) => bench::run(benchmark).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Test(options) => test::run(options).await,
         }

@@ -1,10 +1,13 @@
 //! Runs HAProxy with the files that this project ships in `deploy/haproxy`.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::http::Client;
@@ -30,6 +33,9 @@ pub struct Setup {
     /// How long it waits for the agent; None leaves the 15 ms of the shipped file. A test
     /// of *what* is answered should not fail because a busy machine took 16 ms.
     pub timeout: Option<Duration>,
+    /// Lines of the shipped file, by how they begin, and what is to stand in their place:
+    /// `("filter spoe", "")` for a HAProxy that asks nobody.
+    pub changes: Vec<(&'static str, &'static str)>,
 }
 
 impl Setup {
@@ -40,6 +46,7 @@ impl Setup {
             second_agent: None,
             web,
             timeout: None,
+            changes: Vec::new(),
         }
     }
 }
@@ -50,6 +57,8 @@ pub struct Server {
     process: Process,
     http: SocketAddr,
     stats: SocketAddr,
+    /// Where its configuration is, if it is not the shipped one.
+    _config: Option<TempDir>,
 }
 
 impl Server {
@@ -62,12 +71,19 @@ impl Server {
         let http = port::free_addr()?;
         let stats = port::free_addr()?;
         let name = format!("haproxy {}", haproxy.version());
+        let shipped = workspace_root().join(SHIPPED);
+        let (path, config) = if setup.changes.is_empty() {
+            (shipped, None)
+        } else {
+            let (path, config) = changed_copy(&shipped, &setup.changes)?;
+            (path, Some(config))
+        };
         let process = Process::spawn(&name, haproxy.program(), |command| {
             // In the foreground, and -dR: a port that another HAProxy took is an error, not
             // shared with it.
             command
                 .args(["-db", "-dR", "-f"])
-                .arg(workspace_root().join(SHIPPED))
+                .arg(path)
                 .env("HTTP_BIND", http.to_string())
                 .env("STATS_BIND", stats.to_string());
             set_environment(command, setup);
@@ -76,6 +92,7 @@ impl Server {
             process,
             http,
             stats,
+            _config: config,
         };
         server
             .process
@@ -137,6 +154,26 @@ impl Server {
     pub fn process(&self) -> &Process {
         &self.process
     }
+}
+
+/// A copy of the shipped files, with the lines that begin in one of these ways replaced.
+fn changed_copy(shipped: &Path, changes: &[(&str, &str)]) -> Result<(PathBuf, TempDir)> {
+    let text = fs::read_to_string(shipped)?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    for (beginning, replacement) in changes {
+        let line = lines
+            .iter_mut()
+            .find(|line| line.trim_start().starts_with(beginning))
+            .with_context(|| format!("{} has no line {beginning:?}", shipped.display()))?;
+        *line = replacement;
+    }
+    let dir = TempDir::with_prefix("haproxy-")?;
+    let path = dir.path().join("haproxy.cfg");
+    fs::write(&path, lines.join("\n") + "\n")?;
+    // Looked for beside the configuration.
+    let engine = Path::new("spoe-rate-limit.conf");
+    fs::copy(shipped.with_file_name(engine), dir.path().join(engine))?;
+    Ok((path, dir))
 }
 
 /// Asks a HAProxy whether it takes the shipped files, with one agent and with two.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -145,6 +146,23 @@ impl Process {
         let mut child = self.child();
         let _ = child.kill();
         let _ = child.wait();
+    }
+
+    /// The processor time that its threads have used so far, user and system.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            // A thread may end meanwhile.
+            let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else {
+                continue;
+            };
+            let running = stat.split(' ').next().context("an empty schedstat")?;
+            nanos += running.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// Its exit status, once it has ended.

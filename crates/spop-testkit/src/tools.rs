@@ -247,6 +247,19 @@ impl Valkey {
     }
 }
 
+/// `wrk`, the HTTP load generator: the one installed, else one unpacked.
+///
+/// # Errors
+/// One line: what is missing and what to type.
+pub fn wrk() -> Result<Program> {
+    if let Some(program) = Program::on_path("wrk") {
+        return Ok(program);
+    }
+    unpacked("wrk", &["wrk"], "usr/bin/wrk", &[Suite::Own]).map_err(|error| {
+        anyhow!("wrk is not here and cannot be fetched ({error:#}); type: apt-get install wrk")
+    })
+}
+
 /// `program` from the tree `name`, which is unpacked from the first of `suites` that has
 /// `packages`, unless an earlier run did so.
 fn unpacked(name: &str, packages: &[&str], program: &str, suites: &[Suite]) -> Result<Program> {
