@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the figures in the docs, measured again.
 
+mod codec;
 mod haproxy;
 
 use std::process::ExitCode;
@@ -15,11 +16,12 @@ use crate::cargo::{cargo, run as run_cargo};
 /// the ratios.
 #[derive(Subcommand)]
 pub(crate) enum Benchmark {
+    Codec(codec::Options),
     Haproxy(haproxy::Options),
 }
 
 pub(crate) async fn run(benchmark: Benchmark) -> Result<ExitCode> {
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && matches!(benchmark, Benchmark::Haproxy(_)) {
         // This program serves the pages and reads the clocks: it must not be what is slow.
         eprintln!("Building the benchmarks (profile release)");
         let mut command = cargo(["run", "--quiet", "--release", "--package", "xtask", "--"]);
@@ -28,6 +30,7 @@ pub(crate) async fn run(benchmark: Benchmark) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     match benchmark {
+        Benchmark::Codec(options) => codec::run(options).await?,
         Benchmark::Haproxy(options) => haproxy::run(options).await?,
     }
     Ok(ExitCode::SUCCESS)

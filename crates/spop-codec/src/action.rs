@@ -22,10 +22,13 @@ use crate::value::{TypedData, put_counted};
 /// and the agent does not know the prefix.
 pub const MAX_NAME_LEN: usize = 40;
 
+/// Bytes that a list reserves with its first action.
+const FIRST_CAPACITY: usize = 64;
+
 const SET_VAR: u8 = 1;
 const UNSET_VAR: u8 = 2;
 
-/// How long a variable lives in HAProxy.
+/// How long a variable lives in HAProxy (SPOE.txt §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// The process. Only variables that HAProxy's configuration names can be set
@@ -78,7 +81,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// One action, borrowed from the frame or list that holds it.
+/// One action, borrowed from the frame or list that holds it (SPOE.txt §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action<'a> {
@@ -100,7 +103,8 @@ pub enum Action<'a> {
     },
 }
 
-/// A list of actions in wire form, the payload of an ACK in the making.
+/// A list of actions in wire form, the payload of an ACK in the making (SPOE.txt §3.2.7,
+/// §3.4).
 ///
 /// HAProxy runs the actions in order and stops at the first bad one without a word, so a
 /// bad one never gets in: the first mistake is kept in [`error`](Self::error), and from then
@@ -179,6 +183,12 @@ impl Actions {
         self.payload.extend_from_slice(&other.payload);
     }
 
+    /// Empties the list and keeps its memory, for answering again without allocating.
+    pub fn clear(&mut self) {
+        self.payload.clear();
+        self.error = None;
+    }
+
     /// Whether there is no action.
     pub fn is_empty(&self) -> bool {
         self.payload().is_none_or(<[u8]>::is_empty)
@@ -211,6 +221,10 @@ impl Actions {
         self.error = self.error.or_else(|| check_name(name)).or(refused);
         if self.error.is_some() {
             return false;
+        }
+        if self.payload.capacity() == 0 {
+            // A few variables, without growing byte by byte.
+            self.payload.reserve(FIRST_CAPACITY);
         }
         self.payload.put_slice(&[action, args, scope.code()]);
         put_counted(name.as_bytes(), &mut self.payload);

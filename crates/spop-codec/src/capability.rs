@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// A set of capabilities. Tokens that nobody assigned are dropped when read.
+/// A set of capabilities (SPOE.txt §3.2.1). Tokens that nobody assigned are dropped when read.
 ///
 /// ```
 /// use spop_codec::Capabilities;
@@ -19,7 +19,8 @@ impl Capabilities {
     pub const NONE: Self = Self(0);
     /// Several NOTIFY frames may wait for their ACK on one connection.
     pub const PIPELINING: Self = Self(1);
-    /// Frames may come in fragments. Spoken by HAProxy up to 3.0 only.
+    /// Its sender reads frames in fragments. Spoken by HAProxy up to 3.0 only, and only so that
+    /// it sends them.
     pub const FRAGMENTATION: Self = Self(2);
     /// An ACK may travel on another connection than its NOTIFY. Spoken by HAProxy up to 3.0
     /// only; this crate reads it and never announces it.

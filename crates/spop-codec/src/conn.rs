@@ -2,7 +2,10 @@
 //! out. No socket, no clock, no sleep.
 
 mod agent;
-mod config;
+mod haproxy;
 
-pub use agent::{AckOutcome, AckTicket, AgentConnection, Closed, Event};
-pub use config::{AgentConfig, ConfigError};
+pub use agent::{AckOutcome, AckTicket, AgentConfig, AgentConnection, Closed, ConfigError, Event};
+pub use haproxy::{HaproxyClosed, HaproxyConfig, HaproxyConnection, HaproxyEvent, NotifyError};
+
+/// Frames of unassigned types that one connection may send in its life.
+const UNKNOWN_FRAMES: u32 = 1000;

@@ -9,7 +9,7 @@ use crate::parse;
 /// Bytes of the length field in front of each frame.
 const LENGTH_FIELD: usize = 4;
 
-/// Cuts frames off the front of a buffer that the caller fills.
+/// Cuts frames off the front of a buffer that the caller fills (SPOE.txt §3.2).
 ///
 /// The length field is checked before anything else: a frame beyond the limit is an error
 /// from its first four bytes on, and nothing is ever reserved by a length the peer chose.
@@ -51,12 +51,12 @@ impl FrameDecoder {
         let Some(length) = self.peek(input)? else {
             return Ok(None);
         };
-        let length = length as usize;
-        if input.len() - LENGTH_FIELD < length {
+        let whole = LENGTH_FIELD + length as usize;
+        if input.len() < whole {
             return Ok(None);
         }
-        input.advance(LENGTH_FIELD);
-        let mut payload = input.split_to(length).freeze();
+        let mut payload = input.split_to(whole).freeze();
+        payload.advance(LENGTH_FIELD);
         let malformed = |error| DecodeError::Malformed {
             what: parse::malformed(error),
             offset: 0,

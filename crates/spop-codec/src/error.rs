@@ -2,7 +2,7 @@
 
 use crate::status::Status;
 
-/// What is wrong inside a frame whose length and type are known.
+/// What is wrong inside a frame whose length and type are known (SPOE.txt §3.1, §3.2, §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -46,7 +46,8 @@ impl<I> nom::error::ParseError<I> for Malformed {
     }
 }
 
-/// Why a frame cannot be used. The text never holds bytes of the frame.
+/// Why a frame cannot be used, or a connection not go on (SPOE.txt §3.2, §3.5). The text never
+/// holds bytes of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -81,8 +82,9 @@ pub enum DecodeError {
     /// The FIN flag is clear: a fragment, without the fragmentation capability.
     #[error("a fragmented frame, but fragmentation was not announced")]
     Fragmented,
-    /// An UNSET frame (the next fragment of a NOTIFY) that continues nothing.
-    #[error("an UNSET frame that continues no NOTIFY")]
+    /// An UNSET frame (the next fragment of a NOTIFY) that continues nothing, or a NOTIFY
+    /// between the fragments of another.
+    #[error("a fragment without its NOTIFY, or two NOTIFY frames mixed")]
     Interlaced,
     /// A frame that this side may not receive now: of the other direction, before HELLO,
     /// or a second HELLO.
@@ -94,6 +96,26 @@ pub enum DecodeError {
     /// The peer sent too many frames of types that nobody assigned.
     #[error("too many frames of unassigned types")]
     UnknownFrameFlood,
+    /// An ACK for a NOTIFY that was never sent on the connection.
+    #[error("an ACK for stream-id {stream_id}, frame-id {frame_id}, which were never asked")]
+    UnknownAck {
+        /// The stream-id of the ACK.
+        stream_id: u64,
+        /// The frame-id of the ACK.
+        frame_id: u64,
+    },
+    /// An AGENT-HELLO that answers a health check with other flags than FIN.
+    #[error("HAProxy's health check wants the flags 0x1, not {:#x}", flags.0)]
+    HealthCheckFlags {
+        /// The flags of the AGENT-HELLO.
+        flags: crate::Flags,
+    },
+    /// Bytes right behind the AGENT-HELLO that answers a health check.
+    #[error("HAProxy's health check fails: {bytes} bytes follow the AGENT-HELLO")]
+    HealthCheckTrailing {
+        /// How many.
+        bytes: usize,
+    },
 }
 
 impl DecodeError {
@@ -104,10 +126,13 @@ impl DecodeError {
             Self::Fragmented => Status::FRAGMENTATION_NOT_SUPPORTED,
             Self::Interlaced => Status::INTERLACED_FRAMES,
             Self::UnknownFrameFlood => Status::RESOURCE,
+            Self::UnknownAck { .. } => Status::FRAME_ID_NOT_FOUND,
             Self::TooShort { .. }
             | Self::Malformed { .. }
             | Self::NonZeroIds { .. }
-            | Self::Unexpected { .. } => Status::INVALID_FRAME,
+            | Self::Unexpected { .. }
+            | Self::HealthCheckFlags { .. }
+            | Self::HealthCheckTrailing { .. } => Status::INVALID_FRAME,
         }
     }
 }

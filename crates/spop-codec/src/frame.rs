@@ -25,7 +25,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::DecodeError;
 
-/// A frame cut from the stream: its header is read, its payload not yet.
+/// A frame cut from the stream: its header is read, its payload not yet (SPOE.txt §3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFrame {
     /// Type, flags and ids.
@@ -36,7 +36,25 @@ pub struct RawFrame {
     pub(crate) payload_offset: usize,
 }
 
-/// A frame whose payload has been checked.
+impl RawFrame {
+    /// A frame by hand: for what the typed frames never are, such as fragments.
+    pub const fn new(header: Header, payload: Bytes) -> Self {
+        Self {
+            header,
+            payload,
+            payload_offset: header.encoded_len(),
+        }
+    }
+
+    /// Appends the frame, length field included, whatever it holds.
+    pub fn encode(&self, out: &mut BytesMut) {
+        self.header.encode_frame(out, |out| {
+            out.extend_from_slice(&self.payload);
+        });
+    }
+}
+
+/// A frame whose payload has been checked (SPOE.txt §3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Frame {
@@ -63,8 +81,18 @@ impl Frame {
     /// [`DecodeError::Malformed`] with the place in the frame;
     /// [`DecodeError::NonZeroIds`] for a HELLO or DISCONNECT with ids;
     /// [`DecodeError::Fragmented`] when FIN is clear and [`DecodeError::Interlaced`] for an
-    /// UNSET frame, because fragments are not reassembled here.
+    /// UNSET frame: fragments go through [`Reassembly`](crate::Reassembly) first.
+    #[inline(always)]
     pub fn decode(raw: RawFrame) -> Result<Self, DecodeError> {
+        let header = raw.header;
+        if header.frame_type == FrameType::NOTIFY && header.flags.contains(Flags::FIN) {
+            return Notify::decode(raw).map(Self::Notify); // the one there are many of
+        }
+        Self::decode_other(raw)
+    }
+
+    #[inline(never)]
+    fn decode_other(raw: RawFrame) -> Result<Self, DecodeError> {
         let header = raw.header;
         if header.frame_type == FrameType::UNSET && header.flags.contains(Flags::FIN) {
             return Err(DecodeError::Interlaced);
@@ -110,9 +138,20 @@ impl Frame {
             Self::AgentHello(hello) => hello.encode(out),
             Self::AgentDisconnect(bye) => bye.encode(FrameType::AGENT_DISCONNECT, out),
             Self::Ack(ack) => ack.encode(out),
-            Self::Unknown(raw) => raw.header.encode_frame(out, |out| {
-                out.extend_from_slice(&raw.payload);
-            }),
+            Self::Unknown(raw) => raw.encode(out),
+        }
+    }
+
+    /// What the frame is on the wire.
+    pub const fn frame_type(&self) -> FrameType {
+        match self {
+            Self::HaproxyHello(_) => FrameType::HAPROXY_HELLO,
+            Self::HaproxyDisconnect(_) => FrameType::HAPROXY_DISCONNECT,
+            Self::Notify(_) => FrameType::NOTIFY,
+            Self::AgentHello(_) => FrameType::AGENT_HELLO,
+            Self::AgentDisconnect(_) => FrameType::AGENT_DISCONNECT,
+            Self::Ack(_) => FrameType::ACK,
+            Self::Unknown(raw) => raw.header.frame_type,
         }
     }
 }

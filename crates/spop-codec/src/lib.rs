@@ -19,9 +19,10 @@
 //! 1. **Values**: [`varint`], [`TypedData`], [`Text`].
 //! 2. **Frames**: [`FrameDecoder`] cuts them off a stream, [`Frame::decode`] checks them,
 //!    each type's `encode` writes it. All six, both directions, for agents as well as for
-//!    whoever plays HAProxy.
-//! 3. **Connections**: [`AgentConnection`] is the agent's side as a state machine that takes
-//!    bytes and the time and gives events and bytes.
+//!    whoever plays HAProxy. [`Reassembly`] puts together what HAProxy up to 3.0 sends in
+//!    fragments.
+//! 3. **Connections**: [`AgentConnection`] is the agent's side and [`HaproxyConnection`]
+//!    HAProxy's, as state machines that take bytes and the time and give events and bytes.
 //!
 //! What it holds to:
 //!
@@ -35,6 +36,52 @@
 //!
 //! Section numbers in the docs (SPOE.txt §3.2) are those of `doc/SPOE.txt` in HAProxy's
 //! sources. The crate is `no_std` and needs `alloc`.
+//!
+//! # Reading a captured frame
+//!
+//! A NOTIFY as HAProxy writes it, here with one message of two arguments:
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use spop_codec::{Frame, FrameDecoder};
+//!
+//! let mut captured = BytesMut::from(
+//!     &b"\0\0\0\x18\x03\0\0\0\x01\x01\x01\x02m1\x02\x01a\x08\x01x\x02ip\x06\x7f\0\0\x01"[..],
+//! );
+//! let raw = FrameDecoder::new(16380).next(&mut captured)?.expect("a whole frame");
+//! let Frame::Notify(notify) = Frame::decode(raw)? else { panic!("another frame") };
+//! for message in notify.messages() {
+//!     for arg in message.args() {
+//!         println!("{}: {} = {:?}", message.name(), arg.name, arg.value);
+//!     }
+//! }
+//! # assert_eq!(notify.messages().next().unwrap().args().count(), 2);
+//! # Ok::<(), spop_codec::DecodeError>(())
+//! ```
+//!
+//! # Serving a connection
+//!
+//! [`AgentConnection`] does no I/O, so it serves any stream: `examples/blocking_agent.rs` in
+//! the sources is an agent on `std::net` alone, in about sixty lines. [`HaproxyConnection`]
+//! is its counterpart for those who test agents; the two also run against each other in
+//! memory, in virtual time.
+//!
+//! # Limits
+//!
+//! | what | limit | set by |
+//! |---|---|---|
+//! | frame before the handshake | 16380 bytes | |
+//! | frame after it | what the other side announced; for an agent 64 KiB at most, or its own size | [`AgentConfig::with_max_frame_size`] |
+//! | NOTIFY in fragments, put together | refused unless asked for | [`AgentConfig::with_fragmentation`] |
+//! | ACK, when pipelining was agreed on | 800 bytes | [`AgentConfig::with_max_ack_size`] |
+//! | NOTIFYs in flight, agent's side | 64, then reading pauses | [`AgentConfig::with_max_in_flight`] |
+//! | NOTIFYs in flight, HAProxy's side | 20, or 1 without pipelining | [`HaproxyConfig::with_max_in_flight`] |
+//! | bytes that wait to be written | 64 KiB, then reading or asking pauses | |
+//! | frames of unassigned types | 1000 on a connection | |
+//! | arguments of a message | 255 | |
+//! | name of a variable | [`MAX_NAME_LEN`] bytes | |
+//! | message of a DISCONNECT that is sent | 255 bytes | |
+//! | integer | 10 bytes, 2^64-1 | |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -51,6 +98,8 @@ mod decode;
 mod error;
 mod frame;
 mod parse;
+mod reader;
+mod reassembly;
 mod status;
 mod text;
 mod value;
@@ -58,7 +107,10 @@ pub mod varint;
 
 pub use action::{Action, ActionError, ActionIter, Actions, MAX_NAME_LEN, Scope};
 pub use capability::Capabilities;
-pub use conn::{AckOutcome, AckTicket, AgentConfig, AgentConnection, Closed, ConfigError, Event};
+pub use conn::{
+    AckOutcome, AckTicket, AgentConfig, AgentConnection, Closed, ConfigError, Event, HaproxyClosed,
+    HaproxyConfig, HaproxyConnection, HaproxyEvent, NotifyError,
+};
 pub use decode::FrameDecoder;
 pub use error::{DecodeError, Malformed};
 pub use frame::{
@@ -66,6 +118,7 @@ pub use frame::{
     MIN_FRAME_SIZE, MIN_LENGTH, Message, Messages, Negotiated, Notify, NotifyBuilder, RawFrame,
     TooManyArgs, VERSION,
 };
+pub use reassembly::{Reassembled, Reassembly};
 pub use status::Status;
 pub use text::Text;
 pub use value::TypedData;

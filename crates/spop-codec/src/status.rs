@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// A status-code. Any number may come from the peer; agents should send 0 to 99 only,
-/// because HAProxy 3.1 and later index a table of a hundred reasons with it.
+/// A status-code (SPOE.txt §3.5). Any number may come from the peer; agents should send 0 to
+/// 99 only, because HAProxy 3.1 and later index a table of a hundred reasons with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Status(pub u32);
 

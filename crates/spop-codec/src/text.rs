@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::Utf8Error;
 
-/// A name or a STRING value, borrowed from its frame.
+/// A name or a STRING value (SPOE.txt §3.1), borrowed from its frame.
 ///
 /// Two different byte strings never compare equal, so a `Text` can serve as a key where a
 /// lossy conversion would let clients collide.

@@ -7,7 +7,7 @@ use bytes::BufMut;
 use crate::text::Text;
 use crate::varint;
 
-/// A value, borrowed from its frame.
+/// A value, borrowed from its frame (SPOE.txt §3.1).
 ///
 /// One byte tags it, the low four bits with the type and the high four with flags:
 ///

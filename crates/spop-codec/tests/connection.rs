@@ -513,6 +513,16 @@ fn timeouts_in_virtual_time() {
 }
 
 #[test]
+fn frames_before_the_hello_win_no_time() {
+    let mut agent = Agent::new(AgentConfig::new());
+    let due = agent.connection.poll_timeout();
+    agent.now += Duration::from_secs(1);
+    agent.send(raw(50, 0, [9, 9], b"anything"));
+    assert!(agent.event().is_none());
+    assert_eq!(agent.connection.poll_timeout(), due);
+}
+
+#[test]
 fn a_request_in_flight_is_not_idle() {
     let mut agent = Agent::ready();
     agent.send(notify(1, 1));

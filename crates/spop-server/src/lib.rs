@@ -39,6 +39,42 @@
 //!   cancelled by drop when the connection ends. Work that keeps the processor busy for more
 //!   than a fraction of a millisecond belongs on [`tokio::task::spawn_blocking`].
 //!
+//! # Typed arguments
+//!
+//! [`Request::arg`] looks one argument up by its name, [`Request::arg_at`] by its position.
+//! With the feature `serde`, off by default, `Request::args_as` reads them all into a type
+//! that derives `Deserialize`. What the type borrows stays in the request:
+//!
+//! ```
+//! # #[cfg(feature = "serde")]
+//! # mod example {
+//! use std::net::IpAddr;
+//!
+//! use serde::Deserialize;
+//! use spop_server::{Actions, ArgsError, Request, Scope};
+//!
+//! #[derive(Deserialize)]
+//! struct CheckIp<'a> {
+//!     ip_src: IpAddr,
+//!     port: u16,
+//!     user_agent: Option<&'a str>,
+//! }
+//!
+//! async fn check(request: Request) -> Result<Actions, ArgsError> {
+//!     let args: CheckIp<'_> = request.args_as()?;
+//!     let score = match (args.ip_src.is_loopback(), args.port, args.user_agent) {
+//!         (true, _, _) => 0,
+//!         (false, 443, Some(_)) => 10,
+//!         _ => 100,
+//!     };
+//!     Ok(Actions::new().set_var(Scope::Session, "ip_score", score))
+//! }
+//! # }
+//! ```
+//!
+//! Arguments that do not fit are answered without actions, and logged:
+//! `argument "port" of message "check-ip": expected u16, found INT64 out of its range`.
+//!
 //! # What it holds to
 //!
 //! * **One ACK for each NOTIFY**: when a handler fails, panics, misses its deadline, returns
@@ -61,6 +97,8 @@ struct Readme;
 mod config;
 mod connection;
 mod error;
+#[cfg(feature = "serde")]
+mod extract;
 mod into_actions;
 mod notify;
 mod router;
@@ -69,6 +107,8 @@ mod serve;
 pub use config::{Config, Failure};
 pub use connection::serve_connection;
 pub use error::ServeError;
+#[cfg(feature = "serde")]
+pub use extract::{ArgId, ArgsError, deserialize_text};
 pub use into_actions::IntoActions;
 pub use notify::{ConnectionInfo, Notify, Request};
 pub use router::{Route, Router, RouterFuture};

@@ -110,12 +110,83 @@ impl Request {
             .map_or_else(Text::default, |message| message.name())
     }
 
-    /// The value of the first argument called `name`; [`TypedData::Null`] when HAProxy had
-    /// no value for it, or did not send it.
+    /// The value of the argument called `name`, of several the first; [`TypedData::Null`]
+    /// when HAProxy had no value for it, or did not send it.
     pub fn arg(&self, name: &str) -> TypedData<'_> {
         self.message()
             .and_then(|message| message.arg(name))
             .unwrap_or_default()
+    }
+
+    /// The value of the argument at `index`, counted from 0 over all arguments, named or not;
+    /// [`TypedData::Null`] when HAProxy had no value for it, or sent fewer.
+    pub fn arg_at(&self, index: usize) -> TypedData<'_> {
+        self.args()
+            .nth(index)
+            .map(|arg| arg.value)
+            .unwrap_or_default()
+    }
+
+    /// All arguments as a `T`: a struct or a map by their names, a tuple or a sequence by
+    /// their positions. Needs the feature `serde`.
+    ///
+    /// Nothing is allocated that `T` does not own, and a `T` that borrows borrows from this
+    /// request:
+    ///
+    /// ```
+    /// use std::net::{IpAddr, Ipv4Addr};
+    ///
+    /// use serde::Deserialize;
+    /// use spop_server::{Request, TypedData};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct CheckIp<'a> {
+    ///     ip_src: IpAddr,
+    ///     path: &'a str,
+    ///     referer: Option<&'a str>,
+    /// }
+    ///
+    /// let request = Request::local(
+    ///     "check-ip",
+    ///     [
+    ///         ("ip_src", Ipv4Addr::LOCALHOST.into()),
+    ///         ("path", "/".into()),
+    ///         ("referer", TypedData::Null),
+    ///     ],
+    /// )?;
+    /// let args: CheckIp<'_> = request.args_as()?;
+    /// assert!(args.ip_src.is_loopback());
+    /// assert_eq!((args.path, args.referer), ("/", None));
+    ///
+    /// let (ip, path): (Ipv4Addr, &str) = request.args_as()?;
+    /// assert_eq!((ip, path), (Ipv4Addr::LOCALHOST, "/"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// | on the wire | reads into |
+    /// |---|---|
+    /// | INT32, UINT32, INT64, UINT64 | each integer type that holds the value; no float |
+    /// | BOOL | `bool` |
+    /// | IPV4, IPV6 | [`IpAddr`](std::net::IpAddr), the family's own type, `String` |
+    /// | STRING, BINARY | `&[u8]`, `Vec<u8>`, `[u8; N]`, [`Text`] (by [`deserialize_text`](crate::deserialize_text)) |
+    /// | the same, if UTF-8 | `&str`, `String`, an enum by the name of its variant, and what reads itself from text, as `IpAddr` does |
+    /// | NULL | `None`; else as if it had not come |
+    ///
+    /// * An argument that did not come is `None` too, or the field's `#[serde(default)]`.
+    ///   NULL is, in a struct or a map, an argument that did not come.
+    /// * Of arguments with one name the first fills a struct's field. A map gets each.
+    /// * Arguments without a field, or beyond a tuple's end, are ignored, unless the struct
+    ///   says `#[serde(deny_unknown_fields)]`.
+    /// * Unnamed arguments have a position only.
+    ///
+    /// # Errors
+    /// [`ArgsError`](crate::ArgsError), which says which argument does not fit, and why.
+    #[cfg(feature = "serde")]
+    pub fn args_as<'de, T>(&'de self) -> Result<T, crate::ArgsError>
+    where
+        T: serde_core::Deserialize<'de>,
+    {
+        crate::extract::read(self.message())
     }
 
     /// All arguments in order, unnamed and repeated ones included.

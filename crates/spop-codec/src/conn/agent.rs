@@ -9,18 +9,26 @@
 //!      └────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod answer;
+mod config;
+mod event;
+
+pub use answer::{AckOutcome, AckTicket};
+pub use config::{AgentConfig, ConfigError};
+pub use event::{Closed, Event};
+
 use core::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use super::AgentConfig;
+use super::UNKNOWN_FRAMES;
+
 use crate::action::Actions;
 use crate::capability::Capabilities;
 use crate::decode::FrameDecoder;
 use crate::error::DecodeError;
-use crate::frame::{
-    AgentHello, Disconnect, Frame, FrameType, HaproxyHello, Header, Negotiated, Notify,
-};
+use crate::frame::{Ack, AgentHello, Disconnect, Frame, FrameType, HaproxyHello, Notify, RawFrame};
+use crate::reassembly::{Reassembled, Reassembly};
 use crate::status::Status;
 
 /// Largest frame before the handshake, in bytes. HAProxy's HELLO has about 130.
@@ -29,13 +37,10 @@ const HELLO_LIMIT: u32 = 16_380;
 /// Largest frame that HAProxy may send beyond the agreed size, having announced it.
 const ANNOUNCED_LIMIT: u32 = 1 << 16;
 
-/// Frames of unassigned types that one connection may send in its life.
-const UNKNOWN_FRAMES: u32 = 1000;
-
 /// Bytes of answers waiting to be written at which reading pauses.
 const TRANSMIT_LIMIT: usize = 1 << 16;
 
-/// The state of one connection on the agent's side.
+/// The state of one connection on the agent's side (SPOE.txt §3.2.3).
 ///
 /// The owner of the socket reads into a buffer, calls [`poll_event`](Self::poll_event) until
 /// it has nothing more, answers each [`Event::Notify`] once through [`ack`](Self::ack), and
@@ -70,89 +75,20 @@ pub struct AgentConnection {
     refusing_checks: bool,
     draining: bool,
     unknown_frames: u32,
-    /// When the last whole frame came, or the connection began.
+    /// When the last whole frame came after the HELLO, which itself counts, or the
+    /// connection began.
     last_frame: Duration,
-    /// When the frame that is not complete yet was first seen.
+    /// When the frame, or the NOTIFY in fragments, that is not complete yet was first seen.
     frame_started: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum State {
     Hello,
-    Running { max_ack: usize },
-    Closed,
-}
-
-/// What happened on a connection.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// The handshake is done; the AGENT-HELLO waits in the transmit buffer.
-    Ready {
-        /// What was agreed on.
-        negotiated: Negotiated,
-        /// HAProxy's `engine-id`. Not unique, and no proof of anything.
-        engine_id: Option<Bytes>,
+    Running {
+        max_ack: usize,
+        reassembly: Option<Reassembly>,
     },
-    /// A question. The ticket is to be given back to [`AgentConnection::ack`].
-    Notify(AckTicket, Notify),
-    /// The end: write what the transmit buffer holds, then close. No event follows.
-    Closed(Closed),
-}
-
-/// Why a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Closed {
-    /// It was a health check, and it was answered.
-    HealthCheck,
-    /// It was a health check, and it was refused, because the agent is about to stop.
-    HealthCheckRefused,
-    /// HAProxy said DISCONNECT; what was in flight is void.
-    ByPeer(Disconnect),
-    /// HAProxy's HELLO cannot be agreed with, for the reason that was sent back.
-    Refused(Status),
-    /// HAProxy broke the protocol; the matching DISCONNECT was queued.
-    Violation(DecodeError),
-    /// No HELLO in time. Closed without a word: plain TCP checks look like this.
-    HelloTimeout,
-    /// A frame began and was not completed in time.
-    FrameTimeout,
-    /// Nothing came for too long.
-    IdleTimeout,
-    /// A drain was asked for and everything is answered.
-    Drained,
-}
-
-/// The right, and the duty, to answer one NOTIFY once.
-///
-/// Only a received NOTIFY yields one and answering consumes it, so an ACK for an id that
-/// was never asked, or a second one, cannot be written.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "HAProxy waits for the ACK"]
-pub struct AckTicket {
-    stream_id: u64,
-    frame_id: u64,
-}
-
-impl AckTicket {
-    const fn header(&self) -> Header {
-        Header::new(FrameType::ACK, self.stream_id, self.frame_id)
-    }
-}
-
-/// What became of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AckOutcome {
-    /// The ACK waits in the transmit buffer.
-    Queued,
-    /// The actions were void ([`Actions::error`]): an empty ACK waits instead.
-    Void,
-    /// The ACK exceeded what HAProxy can take ([`AgentConfig::with_max_ack_size`]): an empty
-    /// one waits instead.
-    TooBig,
-    /// The connection is closed already; nothing is sent.
     Closed,
 }
 
@@ -186,19 +122,21 @@ impl AgentConnection {
                 self.frame_started = None;
                 return None;
             }
-            let raw = match self.decoder.next(input) {
-                Ok(Some(raw)) => raw,
+            let received = match self.decoder.next(input) {
+                Ok(Some(raw)) => self.receive(raw),
                 Ok(None) => return self.idle(now, input),
-                Err(error) => return Some(self.violation(error)),
+                Err(error) => Err(error),
             };
-            self.last_frame = now;
-            self.frame_started = None;
-            match Frame::decode(raw) {
-                Ok(frame) => {
-                    if let Some(event) = self.receive(frame) {
-                        return Some(event);
-                    }
-                }
+            // Before the HELLO other frames win no time.
+            if matches!(self.state, State::Running { .. }) {
+                self.last_frame = now;
+            }
+            if !self.has_fragments() {
+                self.frame_started = None;
+            }
+            match received {
+                Ok(None) => {}
+                Ok(Some(event)) => return Some(event),
                 Err(error) => return Some(self.violation(error)),
             }
         }
@@ -224,7 +162,7 @@ impl AgentConnection {
 
     /// What [`ack`](Self::ack) would do with these actions: for choosing others instead.
     pub fn ack_outcome(&self, ticket: &AckTicket, actions: &Actions) -> AckOutcome {
-        let State::Running { max_ack } = self.state else {
+        let State::Running { max_ack, .. } = self.state else {
             return AckOutcome::Closed;
         };
         match actions.payload() {
@@ -305,40 +243,65 @@ impl AgentConnection {
         self.in_flight < self.config.max_in_flight && self.transmit.len() < TRANSMIT_LIMIT
     }
 
+    /// Whether a NOTIFY has begun to come in fragments.
+    const fn has_fragments(&self) -> bool {
+        matches!(&self.state, State::Running { reassembly: Some(reassembly), .. }
+            if reassembly.is_pending())
+    }
+
     /// No whole frame is there.
     fn idle(&mut self, now: Duration, input: &BytesMut) -> Option<Event> {
-        if !input.is_empty() {
+        let between_frames = input.is_empty() && !self.has_fragments();
+        if !between_frames {
             self.frame_started.get_or_insert(now);
         }
-        let idle = self.in_flight == 0 && input.is_empty();
-        if self.draining && idle {
+        if self.draining && self.in_flight == 0 && between_frames {
             return Some(self.close(Closed::Drained, Some(Status::NORMAL)));
         }
         None
     }
 
-    fn receive(&mut self, frame: Frame) -> Option<Event> {
-        let unexpected = |frame_type| DecodeError::Unexpected { frame_type };
+    /// A frame or a fragment.
+    fn receive(&mut self, raw: RawFrame) -> Result<Option<Event>, DecodeError> {
+        let frame = match &mut self.state {
+            State::Running {
+                reassembly: Some(reassembly),
+                ..
+            } => match reassembly.push(raw)? {
+                Reassembled::Frame(frame) => frame,
+                Reassembled::Pending | Reassembled::Aborted => return Ok(None),
+                Reassembled::TooBig {
+                    stream_id,
+                    frame_id,
+                } => {
+                    Ack::abort(stream_id, frame_id).encode(&mut self.transmit);
+                    return Ok(Some(Event::NotifyTooBig {
+                        stream_id,
+                        frame_id,
+                    }));
+                }
+            },
+            _ => raw,
+        };
+        self.receive_whole(Frame::decode(frame)?)
+    }
+
+    fn receive_whole(&mut self, frame: Frame) -> Result<Option<Event>, DecodeError> {
+        let frame_type = frame.frame_type();
         match (&self.state, frame) {
-            (State::Hello, Frame::HaproxyHello(hello)) => Some(self.hello(hello)),
-            (State::Running { .. }, Frame::Notify(notify)) => self.notify(notify),
+            (State::Hello, Frame::HaproxyHello(hello)) => Ok(Some(self.hello(hello))),
+            (State::Running { .. }, Frame::Notify(notify)) => Ok(self.notify(notify)),
             (_, Frame::HaproxyDisconnect(bye)) => {
-                Some(self.close(Closed::ByPeer(bye), Some(Status::NORMAL)))
+                Ok(Some(self.close(Closed::ByPeer(bye), Some(Status::NORMAL))))
             }
             (_, Frame::Unknown(_)) => {
                 self.unknown_frames += 1;
-                (self.unknown_frames > UNKNOWN_FRAMES)
-                    .then(|| self.violation(DecodeError::UnknownFrameFlood))
+                if self.unknown_frames > UNKNOWN_FRAMES {
+                    return Err(DecodeError::UnknownFrameFlood);
+                }
+                Ok(None)
             }
-            (_, Frame::HaproxyHello(_)) => {
-                Some(self.violation(unexpected(FrameType::HAPROXY_HELLO)))
-            }
-            (_, Frame::Notify(_)) => Some(self.violation(unexpected(FrameType::NOTIFY))),
-            (_, Frame::AgentHello(_)) => Some(self.violation(unexpected(FrameType::AGENT_HELLO))),
-            (_, Frame::AgentDisconnect(_)) => {
-                Some(self.violation(unexpected(FrameType::AGENT_DISCONNECT)))
-            }
-            (_, Frame::Ack(_)) => Some(self.violation(unexpected(FrameType::ACK))),
+            _ => Err(DecodeError::Unexpected { frame_type }),
         }
     }
 
@@ -366,7 +329,10 @@ impl AgentConnection {
         if negotiated.capabilities.contains(Capabilities::PIPELINING) {
             max_ack = max_ack.min(self.config.max_ack_size as usize);
         }
-        self.state = State::Running { max_ack };
+        self.state = State::Running {
+            max_ack,
+            reassembly: self.config.fragmentation.map(Reassembly::new),
+        };
         Event::Ready {
             negotiated,
             engine_id: hello.engine_id,
@@ -374,10 +340,7 @@ impl AgentConnection {
     }
 
     fn notify(&mut self, notify: Notify) -> Option<Event> {
-        let ticket = AckTicket {
-            stream_id: notify.stream_id(),
-            frame_id: notify.frame_id(),
-        };
+        let ticket = AckTicket::new(&notify);
         self.in_flight += 1;
         if notify.is_aborted() {
             // Nobody waits for a decision, but an empty ACK is never wrong.

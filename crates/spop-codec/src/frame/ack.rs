@@ -7,7 +7,7 @@ use crate::action::{self, ActionIter, Actions};
 use crate::error::DecodeError;
 use crate::parse;
 
-/// The answer to the NOTIFY with the same stream-id and frame-id.
+/// The answer to the NOTIFY with the same stream-id and frame-id (SPOE.txt §3.2.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
     stream_id: u64,
@@ -25,6 +25,17 @@ impl Ack {
             frame_id,
             aborted: false,
             payload: Bytes::copy_from_slice(actions.payload().unwrap_or_default()),
+        }
+    }
+
+    /// The answer that gives a fragmented NOTIFY up: no actions, and ABORT set. HAProxy
+    /// (up to 3.0) fails the request with error 4.
+    pub const fn abort(stream_id: u64, frame_id: u64) -> Self {
+        Self {
+            stream_id,
+            frame_id,
+            aborted: true,
+            payload: Bytes::new(),
         }
     }
 

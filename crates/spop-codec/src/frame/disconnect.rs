@@ -15,7 +15,7 @@ const MESSAGE: &str = "message";
 /// HAProxy up to 3.0 refuses a longer message.
 const MAX_MESSAGE: usize = 255;
 
-/// The last frame of either side.
+/// The last frame of either side (SPOE.txt §3.2.8, §3.2.9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disconnect {

@@ -2,16 +2,19 @@
 
 use core::fmt;
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use crate::error::Malformed;
 use crate::parse::{self, Parsed};
+use crate::reader::Reader;
 use crate::varint;
 
-/// The smallest value of a length field: type, flags and two one-byte ids.
+/// The smallest value of a length field, in bytes: type, flags and two one-byte ids
+/// (SPOE.txt §3.2).
 pub const MIN_LENGTH: u32 = 7;
 
-/// What a frame is. Values that nobody assigned survive, so that they can be skipped.
+/// What a frame is (SPOE.txt §3.2.2). Values that nobody assigned survive, so that they can
+/// be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameType(pub u8);
 
@@ -52,7 +55,8 @@ impl fmt::Display for FrameType {
     }
 }
 
-/// The 32 flags of a frame, of which two are assigned; the rest is kept and ignored.
+/// The 32 flags of a frame (SPOE.txt §3.2), of which two are assigned; the rest is kept and
+/// ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Flags(pub u32);
 
@@ -68,7 +72,15 @@ impl Flags {
     }
 }
 
-/// Everything between the length field and the payload: 7 to 25 bytes.
+impl core::ops::BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Everything between the length field and the payload (SPOE.txt §3.2): 7 to 25 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Header {
     /// What the frame is.
@@ -93,23 +105,30 @@ impl Header {
         }
     }
 
+    #[inline]
     pub(crate) fn parse(input: &[u8]) -> Parsed<'_, Self> {
-        let Some((mut fixed, rest)) = input.split_at_checked(5) else {
-            return parse::fail(Malformed::Truncated);
-        };
-        let frame_type = FrameType(fixed.get_u8());
-        let flags = Flags(fixed.get_u32());
-        let (rest, stream_id) = parse::integer(rest)?;
-        let (rest, frame_id) = parse::integer(rest)?;
-        Ok((
-            rest,
-            Self {
-                frame_type,
-                flags,
-                stream_id,
-                frame_id,
-            },
-        ))
+        let mut reader = Reader::new(input);
+        match Self::read(&mut reader) {
+            Some(header) => Ok((reader.rest(), header)),
+            None => parse::fail(Self::why_not(input)),
+        }
+    }
+
+    #[inline]
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            frame_type: FrameType(reader.byte()?),
+            flags: Flags(u32::from_be_bytes(reader.array()?)),
+            stream_id: reader.integer()?,
+            frame_id: reader.integer()?,
+        })
+    }
+
+    /// What [`read`](Self::read) stumbled over.
+    fn why_not(input: &[u8]) -> Malformed {
+        let ids = input.get(5..).unwrap_or_default();
+        let second = varint::decode(ids).and_then(|(_, rest)| varint::decode(rest));
+        second.err().unwrap_or(Malformed::Truncated)
     }
 
     /// Bytes that the header takes, and with them the smallest length field for it.
@@ -130,10 +149,8 @@ impl Header {
         varint::encode(self.frame_id, out);
         payload(out);
         let length = out.len() - start - 4;
-        if let (Ok(length), Some(mut field)) =
-            (u32::try_from(length), out.get_mut(start..start + 4))
-        {
-            field.put_u32(length);
+        if let (Ok(length), Some(field)) = (u32::try_from(length), out.get_mut(start..start + 4)) {
+            field.copy_from_slice(&length.to_be_bytes());
         }
     }
 }

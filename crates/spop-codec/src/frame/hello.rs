@@ -11,10 +11,10 @@ use crate::parse;
 use crate::status::Status;
 use crate::value::{TypedData, put_counted};
 
-/// The version of the protocol: the only one that HAProxy ever spoke.
+/// The version of the protocol: the only one that HAProxy ever spoke (SPOE.txt §3.2.4).
 pub const VERSION: &str = "2.0";
 
-/// The smallest max-frame-size that may be announced or agreed on, in bytes.
+/// The smallest max-frame-size that may be announced or agreed on, in bytes (SPOE.txt §3.2).
 pub const MIN_FRAME_SIZE: u32 = 256;
 
 const SUPPORTED_VERSIONS: &str = "supported-versions";
@@ -24,7 +24,8 @@ const CAPABILITIES: &str = "capabilities";
 const ENGINE_ID: &str = "engine-id";
 const HEALTHCHECK: &str = "healthcheck";
 
-/// HAProxy's first frame. A key that was absent is `None`; of a repeated key the last wins.
+/// HAProxy's first frame (SPOE.txt §3.2.4). A key that was absent is `None`; of a repeated
+/// key the last wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HaproxyHello {
@@ -85,7 +86,8 @@ impl HaproxyHello {
         Ok(Negotiated {
             max_frame_size: announced.min(max_frame_size.max(MIN_FRAME_SIZE)),
             announced_frame_size: announced,
-            capabilities: self.capabilities & capabilities,
+            capabilities: (self.capabilities & capabilities)
+                | (capabilities & Capabilities::FRAGMENTATION),
         })
     }
 
@@ -140,7 +142,8 @@ impl HaproxyHello {
     }
 }
 
-/// The agent's first frame. A key that was absent is `None`.
+/// The agent's first frame (SPOE.txt §3.2.5). A key that was absent is `None`; of a repeated
+/// key the last wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgentHello {
@@ -160,6 +163,42 @@ impl AgentHello {
             max_frame_size: Some(agreed.max_frame_size.into()),
             capabilities: Some(agreed.capabilities),
         }
+    }
+
+    /// Judges this answer to HAProxy's `hello`, as HAProxy does: what any of its versions
+    /// refuses is refused.
+    ///
+    /// # Errors
+    /// The status to disconnect with: no version (5), max-frame-size (6) or, in answer to a
+    /// health check, capabilities (7); a version other than 2.0 (8); a max-frame-size below
+    /// [`MIN_FRAME_SIZE`] or above the one that `hello` announced (9). Also what
+    /// [`HaproxyHello::negotiate`] says of a `hello` that no agent should have accepted.
+    ///
+    /// ```
+    /// use spop_codec::{AgentHello, Capabilities, HaproxyHello, Status};
+    ///
+    /// let ours = HaproxyHello::new(16380, "an-engine");
+    /// let mut theirs = AgentHello::new(&ours.negotiate(4096, Capabilities::PIPELINING)?);
+    /// assert_eq!(theirs.check(&ours)?.max_frame_size, 4096);
+    /// theirs.max_frame_size = Some(16384);
+    /// assert_eq!(theirs.check(&ours), Err(Status::BAD_MAX_FRAME_SIZE));
+    /// # Ok::<(), Status>(())
+    /// ```
+    pub fn check(&self, hello: &HaproxyHello) -> Result<Negotiated, Status> {
+        let version = self.version.as_ref().ok_or(Status::NO_VERSION)?;
+        if version_numbers(version) != Some((2, 0)) {
+            return Err(Status::UNSUPPORTED_VERSION);
+        }
+        let announced = hello.max_frame_size.ok_or(Status::NO_MAX_FRAME_SIZE)?;
+        let agreed = self.max_frame_size.ok_or(Status::NO_MAX_FRAME_SIZE)?;
+        let agreed = match u32::try_from(agreed) {
+            Ok(size) if size >= MIN_FRAME_SIZE && agreed <= announced => size,
+            _ => return Err(Status::BAD_MAX_FRAME_SIZE),
+        };
+        if hello.healthcheck && self.capabilities.is_none() {
+            return Err(Status::NO_CAPABILITIES);
+        }
+        hello.negotiate(agreed, self.capabilities.unwrap_or_default())
     }
 
     pub(super) fn decode(raw: &RawFrame) -> Result<Self, DecodeError> {
@@ -203,7 +242,7 @@ impl AgentHello {
     }
 }
 
-/// What the two HELLO frames agreed on.
+/// What the two HELLO frames agreed on (SPOE.txt §3.2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Negotiated {
@@ -211,22 +250,26 @@ pub struct Negotiated {
     pub max_frame_size: u32,
     /// What HAProxy announced. HAProxy 3.1 exceeds the agreed size up to this one.
     pub announced_frame_size: u32,
-    /// The capabilities that both announced.
+    /// The capabilities that both announced, and fragmentation if the agent did: it says what
+    /// its sender can read, whoever else can (SPOE.txt §3.2.1 up to HAProxy 3.0).
     pub capabilities: Capabilities,
 }
 
-/// Whether a version of major 2 is in the list. Versions are compared as numbers.
+/// Whether a version of major 2 is in the list: an older minor one is implied by a newer.
 fn supports_version_2(list: &[u8]) -> bool {
-    list.split(|&byte| byte == b',').any(|version| {
-        let mut numbers = version.trim_ascii().splitn(2, |&byte| byte == b'.');
-        let mut number = || -> Option<u32> {
-            let digits = numbers.next()?;
-            let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            all_digits.then_some(())?;
-            core::str::from_utf8(digits).ok()?.parse().ok()
-        };
-        (number(), number().is_some()) == (Some(2), true)
-    })
+    list.split(|&byte| byte == b',')
+        .any(|version| matches!(version_numbers(version), Some((2, _))))
+}
+
+/// Major and minor, to be compared as numbers: `2.00` is 2.0. Spaces around are ignored.
+fn version_numbers(version: &[u8]) -> Option<(u32, u32)> {
+    let number = |digits: &str| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse().ok()).flatten()
+    };
+    let version = core::str::from_utf8(version.trim_ascii()).ok()?;
+    let (major, minor) = version.split_once('.')?;
+    Some((number(major)?, number(minor)?))
 }
 
 fn string(raw: &RawFrame, key: &'static str, value: TypedData<'_>) -> Result<Bytes, Malformed> {

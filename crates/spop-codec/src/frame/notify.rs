@@ -13,10 +13,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{FrameType, Header, RawFrame};
 use crate::error::{DecodeError, Malformed};
 use crate::parse::{self, Parsed};
+use crate::reader::Reader;
 use crate::text::Text;
 use crate::value::{TypedData, put_counted};
 
-/// A question: zero or more messages that want one ACK with the same ids.
+/// A question: zero or more messages that want one ACK with the same ids (SPOE.txt §3.2.6).
 ///
 /// The payload was checked when the frame was decoded, so iterating cannot fail, and it
 /// stays in the memory of the read buffer: keep a `Notify` no longer than its ACK takes,
@@ -26,6 +27,7 @@ pub struct Notify {
     stream_id: u64,
     frame_id: u64,
     aborted: bool,
+    messages: u32,
     payload: Bytes,
 }
 
@@ -48,6 +50,7 @@ impl Notify {
     /// The messages in the order HAProxy declares them. There may be none.
     pub fn messages(&self) -> Messages<'_> {
         Messages {
+            left: self.messages,
             rest: &self.payload,
         }
     }
@@ -58,12 +61,16 @@ impl Notify {
         self.payload.slice_ref(message.raw)
     }
 
+    #[inline(always)]
     pub(super) fn decode(raw: RawFrame) -> Result<Self, DecodeError> {
-        parse::each(&raw.payload, raw.payload_offset, message, |_| Ok(()))?;
+        let Some(messages) = count_messages(&raw.payload) else {
+            return Err(why_not(&raw));
+        };
         Ok(Self {
             stream_id: raw.header.stream_id,
             frame_id: raw.header.frame_id,
             aborted: raw.header.flags.contains(super::Flags::ABORT),
+            messages,
             payload: raw.payload,
         })
     }
@@ -78,7 +85,7 @@ impl Notify {
     }
 }
 
-/// Writes the NOTIFY that HAProxy would send.
+/// Writes the NOTIFY that HAProxy would send (SPOE.txt §3.2.6).
 ///
 /// ```
 /// use spop_codec::{NotifyBuilder, TypedData};
@@ -91,6 +98,7 @@ impl Notify {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct NotifyBuilder {
+    messages: u32,
     payload: BytesMut,
 }
 
@@ -121,6 +129,7 @@ impl NotifyBuilder {
         if let Some(field) = self.payload.get_mut(count_at) {
             *field = count;
         }
+        self.messages = self.messages.saturating_add(1);
         Ok(self)
     }
 
@@ -130,6 +139,7 @@ impl NotifyBuilder {
             stream_id,
             frame_id,
             aborted: false,
+            messages: self.messages,
             payload: self.payload.freeze(),
         }
     }
@@ -143,26 +153,33 @@ pub struct TooManyArgs;
 /// The messages of a [`Notify`].
 #[derive(Debug, Clone)]
 pub struct Messages<'a> {
+    left: u32,
     rest: &'a [u8],
 }
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;
 
+    // Checked by `Notify::decode`: no `?` here ends the iteration early.
+    #[inline(always)]
     fn next(&mut self) -> Option<Message<'a>> {
-        if self.rest.is_empty() {
-            return None;
+        self.left = self.left.checked_sub(1)?;
+        if self.left == 0 {
+            // The last message has all that is left: no need to look for its end.
+            return Message::from_bytes(self.rest);
         }
-        // Checked by `Notify::decode`: an error cannot come, and would end the iteration.
-        let (rest, message) = message(self.rest).ok()?;
+        let mut reader = Reader::new(self.rest);
+        skip_message(&mut reader)?;
+        let length = self.rest.len() - reader.rest().len();
+        let (message, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
-        Some(message)
+        Message::from_bytes(message)
     }
 }
 
 impl FusedIterator for Messages<'_> {}
 
-/// One message: a name and arguments, borrowed from the frame.
+/// One message: a name and arguments, borrowed from the frame (SPOE.txt §3.2.6).
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     raw: &'a [u8],
@@ -189,13 +206,16 @@ impl<'a> Message<'a> {
     }
 
     /// Reads bytes that [`Notify::share`] gave out: the message's name and arguments.
-    /// Of other bytes, a message that is not whole is `None`.
+    /// Of other bytes, a message that is not whole is `None`, or ends early.
+    #[inline(always)]
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
-        let (name, left, rest) = header(bytes).ok()?;
+        let mut reader = Reader::new(bytes);
+        let name = reader.text()?;
+        let left = reader.byte()?;
         Some(Self {
             raw: bytes,
             name,
-            args: Args { left, rest },
+            args: Args { left, reader },
         })
     }
 }
@@ -204,18 +224,18 @@ impl<'a> Message<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Args<'a> {
     left: u8,
-    rest: &'a [u8],
+    reader: Reader<'a>,
 }
 
 impl<'a> Iterator for Args<'a> {
     type Item = Arg<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Arg<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (rest, arg) = argument(self.rest).ok()?;
-        self.rest = rest;
-        Some(arg)
+        let name = self.reader.text()?;
+        let value = self.reader.typed_data()?;
+        Some(Arg { name, value })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -234,28 +254,47 @@ pub struct Arg<'a> {
     pub value: TypedData<'a>,
 }
 
-fn message(input: &[u8]) -> Parsed<'_, Message<'_>> {
-    let (name, left, args) = header(input).map_err(nom::Err::Error)?;
-    let mut rest = args;
-    for _ in 0..left {
-        (rest, _) = argument(rest)?;
+/// How many messages `payload` holds. `None` if anything is wrong with any of them.
+#[inline(always)]
+fn count_messages(payload: &[u8]) -> Option<u32> {
+    let mut reader = Reader::new(payload);
+    let mut messages = 0_u32;
+    while !reader.rest().is_empty() {
+        skip_message(&mut reader)?;
+        messages = messages.checked_add(1)?;
     }
-    let length = input.len() - rest.len();
-    let raw = input.get(..length).unwrap_or(input);
-    let args = Args { left, rest: args };
-    Ok((rest, Message { raw, name, args }))
+    Some(messages)
 }
 
-/// Name, number of arguments, and where the arguments start.
-fn header(input: &[u8]) -> Result<(Text<'_>, u8, &[u8]), Malformed> {
-    let (rest, name) = parse::text(input).map_err(parse::malformed)?;
-    let (&count, rest) = rest.split_first().ok_or(Malformed::Truncated)?;
-    Ok((name, count, rest))
+#[inline(always)]
+fn skip_message(reader: &mut Reader<'_>) -> Option<()> {
+    reader.text()?;
+    for _ in 0..reader.byte()? {
+        reader.text()?;
+        reader.typed_data()?;
+    }
+    Some(())
 }
 
-#[inline]
-fn argument(input: &[u8]) -> Parsed<'_, Arg<'_>> {
-    let (rest, name) = parse::text(input)?;
-    let (rest, value) = parse::typed_data(rest)?;
-    Ok((rest, Arg { name, value }))
+/// What is wrong with a payload that [`count_messages`] refuses, and where.
+#[cold]
+fn why_not(raw: &RawFrame) -> DecodeError {
+    let read = parse::each(&raw.payload, raw.payload_offset, message, |()| Ok(()));
+    read.err().unwrap_or(DecodeError::Malformed {
+        what: Malformed::Truncated,
+        offset: raw.payload_offset,
+    })
+}
+
+/// [`skip_message`] with reasons.
+fn message(input: &[u8]) -> Parsed<'_, ()> {
+    let (rest, _name) = parse::text(input)?;
+    let Some((&count, mut rest)) = rest.split_first() else {
+        return parse::fail(Malformed::Truncated);
+    };
+    for _ in 0..count {
+        let (after, _name) = parse::text(rest)?;
+        (rest, _) = parse::typed_data(after)?;
+    }
+    Ok((rest, ()))
 }

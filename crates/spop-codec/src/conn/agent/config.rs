@@ -6,13 +6,14 @@ use crate::capability::Capabilities;
 use crate::frame::MIN_FRAME_SIZE;
 
 /// Settings of an [`AgentConnection`](super::AgentConnection); the defaults suit HAProxy's
-/// own defaults (`tune.bufsize 16384`).
+/// own defaults (`tune.bufsize 16384`). Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
     pub(super) max_frame_size: u32,
     pub(super) max_ack_size: u32,
     pub(super) max_in_flight: usize,
     pub(super) pipelining: bool,
+    pub(super) fragmentation: Option<u32>,
     pub(super) hello_timeout: Duration,
     pub(super) frame_timeout: Duration,
     pub(super) idle_timeout: Duration,
@@ -31,6 +32,9 @@ pub enum ConfigError {
     /// See [`AgentConfig::with_max_in_flight`].
     #[error("in flight per connection is {0}, not 20 or more, HAProxy's own number")]
     MaxInFlight(usize),
+    /// See [`AgentConfig::with_fragmentation`].
+    #[error("the largest NOTIFY in fragments is {0}, not 256 to 16777216 bytes")]
+    Fragmentation(u32),
 }
 
 impl AgentConfig {
@@ -44,6 +48,7 @@ impl AgentConfig {
             max_ack_size: 800,
             max_in_flight: 64,
             pipelining: true,
+            fragmentation: None,
             hello_timeout: Duration::from_secs(5),
             frame_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(600),
@@ -82,13 +87,28 @@ impl AgentConfig {
         self
     }
 
+    /// Puts a NOTIFY in fragments together, of up to `max_bytes` of payload: 256 to 16 MiB.
+    /// Off by default, and announced only when on.
+    ///
+    /// HAProxy up to 3.0 sends what exceeds the agreed max-frame-size in fragments to an
+    /// agent that announces `fragmentation` (SPOE.txt §3.2.1 of those versions), and
+    /// disconnects (10) from any other, for each request anew, unless its configuration has
+    /// `no option send-frag-payload`. Later versions know no fragments. Whatever exceeds
+    /// `max_bytes` is answered by an ACK with ABORT. One connection keeps the fragments of
+    /// one NOTIFY at most.
+    pub const fn with_fragmentation(mut self, max_bytes: u32) -> Self {
+        self.fragmentation = Some(max_bytes);
+        self
+    }
+
     /// How long a new connection may take for its HELLO, default 5 s.
     pub const fn with_hello_timeout(mut self, timeout: Duration) -> Self {
         self.hello_timeout = timeout;
         self
     }
 
-    /// How long a frame may take from its first to its last byte, default 5 s.
+    /// How long a frame, or a NOTIFY in fragments, may take from its first to its last
+    /// byte, default 5 s.
     pub const fn with_frame_timeout(mut self, timeout: Duration) -> Self {
         self.frame_timeout = timeout;
         self
@@ -120,15 +140,18 @@ impl AgentConfig {
         if self.max_in_flight < 20 {
             return Err(ConfigError::MaxInFlight(self.max_in_flight));
         }
-        Ok(())
+        match self.fragmentation {
+            Some(bytes) if bytes < MIN_FRAME_SIZE || bytes > Self::MAX_FRAME_SIZE => {
+                Err(ConfigError::Fragmentation(bytes))
+            }
+            _ => Ok(()),
+        }
     }
 
-    pub(super) const fn capabilities(&self) -> Capabilities {
-        if self.pipelining {
-            Capabilities::PIPELINING
-        } else {
-            Capabilities::NONE
-        }
+    pub(super) fn capabilities(&self) -> Capabilities {
+        let when = |on, capability| if on { capability } else { Capabilities::NONE };
+        when(self.pipelining, Capabilities::PIPELINING)
+            | when(self.fragmentation.is_some(), Capabilities::FRAGMENTATION)
     }
 }
 
