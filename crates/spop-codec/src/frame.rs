@@ -82,17 +82,7 @@ impl Frame {
     /// [`DecodeError::NonZeroIds`] for a HELLO or DISCONNECT with ids;
     /// [`DecodeError::Fragmented`] when FIN is clear and [`DecodeError::Interlaced`] for an
     /// UNSET frame: fragments go through [`Reassembly`](crate::Reassembly) first.
-    #[inline(always)]
     pub fn decode(raw: RawFrame) -> Result<Self, DecodeError> {
-        let header = raw.header;
-        if header.frame_type == FrameType::NOTIFY && header.flags.contains(Flags::FIN) {
-            return Notify::decode(raw).map(Self::Notify); // the one there are many of
-        }
-        Self::decode_other(raw)
-    }
-
-    #[inline(never)]
-    fn decode_other(raw: RawFrame) -> Result<Self, DecodeError> {
         let header = raw.header;
         if header.frame_type == FrameType::UNSET && header.flags.contains(Flags::FIN) {
             return Err(DecodeError::Interlaced);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use spop::SpopFrame as _;
 use spop_codec::{
-    Ack, Actions, AgentConfig, AgentConnection, Event, Frame, FrameDecoder, HaproxyHello, Notify,
+    Ack, Actions, AgentConfig, AgentConnection, Event, FrameDecoder, HaproxyHello, Notify,
     NotifyBuilder, Scope, TypedData,
 };
 
@@ -58,9 +58,7 @@ pub(crate) fn decode_and_visit(input: &mut BytesMut, wire: &[u8]) -> u64 {
     let mut sum = 0;
     input.extend_from_slice(wire);
     while let Some(raw) = decoder.next(input).unwrap() {
-        let Frame::Notify(notify) = Frame::decode(raw).unwrap() else {
-            panic!("not a NOTIFY");
-        };
+        let notify = Notify::decode(raw).unwrap();
         for message in notify.messages() {
             sum += message.name().len() as u64;
             for arg in message.args() {
@@ -85,9 +83,7 @@ pub(crate) fn decode(input: &mut BytesMut, wire: &[u8]) -> usize {
     let mut messages = 0;
     input.extend_from_slice(wire);
     while let Some(raw) = decoder.next(input).unwrap() {
-        let Frame::Notify(notify) = Frame::decode(raw).unwrap() else {
-            panic!("not a NOTIFY");
-        };
+        let notify = Notify::decode(raw).unwrap();
         messages += notify.messages().count();
     }
     messages

@@ -10,7 +10,7 @@ use core::iter::FusedIterator;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{FrameType, Header, RawFrame};
+use super::{Flags, FrameType, Header, RawFrame};
 use crate::error::{DecodeError, Malformed};
 use crate::parse::{self, Parsed};
 use crate::reader::Reader;
@@ -61,15 +61,30 @@ impl Notify {
         self.payload.slice_ref(message.raw)
     }
 
+    /// Reads the payload of a frame that is a NOTIFY, and checks all of it.
+    /// [`Frame::decode`](super::Frame::decode) does this for a frame of any type.
+    ///
+    /// # Errors
+    /// [`DecodeError::Unexpected`] for a frame of another type, [`DecodeError::Fragmented`]
+    /// when FIN is clear, [`DecodeError::Malformed`] with the place in the frame.
     #[inline(always)]
-    pub(super) fn decode(raw: RawFrame) -> Result<Self, DecodeError> {
+    pub fn decode(raw: RawFrame) -> Result<Self, DecodeError> {
+        let Header {
+            frame_type, flags, ..
+        } = raw.header;
+        if frame_type != FrameType::NOTIFY {
+            return Err(DecodeError::Unexpected { frame_type });
+        }
+        if !flags.contains(Flags::FIN) {
+            return Err(DecodeError::Fragmented);
+        }
         let Some(messages) = count_messages(&raw.payload) else {
             return Err(why_not(&raw));
         };
         Ok(Self {
             stream_id: raw.header.stream_id,
             frame_id: raw.header.frame_id,
-            aborted: raw.header.flags.contains(super::Flags::ABORT),
+            aborted: flags.contains(Flags::ABORT),
             messages,
             payload: raw.payload,
         })
@@ -79,7 +94,7 @@ impl Notify {
     pub fn encode(&self, out: &mut BytesMut) {
         let mut header = Header::new(FrameType::NOTIFY, self.stream_id, self.frame_id);
         if self.aborted {
-            header.flags.0 |= super::Flags::ABORT.0;
+            header.flags.0 |= Flags::ABORT.0;
         }
         header.encode_frame(out, |out| out.extend_from_slice(&self.payload));
     }
