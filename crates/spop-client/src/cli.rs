@@ -3,6 +3,8 @@
 mod action;
 mod address;
 mod argument;
+mod bench;
+mod conform;
 mod notify;
 mod ping;
 
@@ -34,6 +36,10 @@ Examples:
     spop ping 127.0.0.1:9000
   What would it answer if HAProxy asked about a client?
     spop notify 127.0.0.1:9000 check-rate ip_src=192.0.2.7
+  How many questions a second can it answer, and how fast?
+    spop bench 127.0.0.1:9000
+  Does it do all that HAProxy relies on?
+    spop conform 127.0.0.1:9000
 
 `spop ping --help` and `spop notify --help` say more.
 
@@ -46,6 +52,8 @@ Exit status:
 enum Command {
     Ping(ping::Ping),
     Notify(notify::Notify),
+    Bench(bench::Bench),
+    Conform(conform::Conform),
 }
 
 /// Whom to talk to, and for how long to wait.
@@ -74,6 +82,16 @@ enum CliError {
     Agent {
         address: Address,
         error: ClientError,
+    },
+    #[error("{address}: {faults}")]
+    Bench {
+        address: Address,
+        faults: bench::Faults,
+    },
+    #[error("{address}: {}", conform::verdict(.summary))]
+    Conform {
+        address: Address,
+        summary: spop_client::conform::Summary,
     },
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -107,6 +125,8 @@ fn execute(command: &Command, out: &mut impl Write) -> Result<(), CliError> {
         match command {
             Command::Ping(ping) => ping.run(out).await,
             Command::Notify(notify) => notify.run(out).await,
+            Command::Bench(bench) => bench.run(out).await,
+            Command::Conform(conform) => conform.run(out).await,
         }
     })
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, ToSocketAddrs};
 
 use crate::connection::{Connection, DEFAULT_TIMEOUT, within};
 use crate::error::ClientError;
-use crate::hello::{self, haproxy_hello};
+use crate::hello::haproxy_hello;
 
 /// HAProxy's end of a connection on which the HELLO frames were exchanged.
 ///
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Frame::AgentDisconnect(bye) => return Err(ClientError::Disconnected(bye)),
             _ => return Err(DecodeError::Unexpected { frame_type }.into()),
         };
-        let negotiated = match hello::judge(&hello, &agent_hello) {
+        let negotiated = match agent_hello.check(&hello) {
             Ok(negotiated) => negotiated,
             Err(status) => {
                 let bye = Frame::HaproxyDisconnect(Disconnect::new(status));

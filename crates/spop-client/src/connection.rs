@@ -197,8 +197,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// As [`recv`](Self::recv).
     pub async fn recv_raw(&mut self) -> Result<RawFrame, ClientError> {
         within(self.timeout, "frame", async {
-            self.write().await?;
-            self.read_raw().await
+            let written = self.write().await;
+            match self.read_raw().await {
+                Ok(frame) => Ok(frame),
+                // What the agent said before it hung up explains more than the failed write;
+                // if it said nothing, the failed write is what happened first.
+                Err(error) => written.and(Err(error)),
+            }
         })
         .await
     }

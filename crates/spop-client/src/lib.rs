@@ -30,12 +30,15 @@
 //! # }
 //! ```
 //!
+//! [`conform`] puts an agent to the test, case by case.
+//!
 //! The package also holds `spop`, the command that does this from a shell: `spop --help`.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod client;
+pub mod conform;
 mod connection;
 mod error;
 mod hello;

@@ -8,7 +8,7 @@ use tokio::net::ToSocketAddrs;
 
 use crate::connection::{Connection, DEFAULT_TIMEOUT, within};
 use crate::error::ClientError;
-use crate::hello::{self, MAX_FRAME_SIZE};
+use crate::hello::MAX_FRAME_SIZE;
 
 /// What a healthy agent answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ where
     if header.flags != Flags::FIN {
         return Err(ClientError::CheckFlags(header.flags));
     }
-    hello::judge(&ours, &agent_hello).map_err(ClientError::Refused)?;
+    agent_hello.check(&ours).map_err(ClientError::Refused)?;
 
     let closed = match connection.closed().await {
         Ok(()) => true,
