@@ -177,6 +177,29 @@ async fn nothing_follows_an_answer_by_policy() {
     ));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_gives_up_by_itself_is_heard_however_late_the_machine() {
+    let config = telling().with_handler_timeout(Duration::from_millis(12));
+    let router = Router::new().message("impatient", async |_| {
+        let never = std::future::pending::<Actions>();
+        match tokio::time::timeout(Duration::from_millis(8), never).await {
+            Ok(actions) => actions,
+            Err(_) => answer("by itself"),
+        }
+    });
+    let mut client = connect(router, config).await;
+    for _ in 0..3 {
+        client.send(&notify(1, "impatient")).await.unwrap();
+        // The agent reads it, and next runs when both times are long past.
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(
+            only(&client.recv_ack().await.unwrap()),
+            "sess.how=by itself"
+        );
+    }
+}
+
 #[tokio::test]
 async fn handlers_are_dropped_with_their_connection() {
     let running = Arc::new(AtomicUsize::new(0));
