@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod edges;
+mod fuzz;
 mod signals;
 mod test;
 
@@ -27,6 +28,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Benchmark),
     Demo(demo::Options),
+    Fuzz(fuzz::Options),
     Test(test::Options),
 }
 
@@ -47,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Bench(benchmark) => bench::run(benchmark).await,
             Command::Demo(options) => demo::run(options).await,
+            Command::Fuzz(options) => fuzz::run(options).await,
             Command::Test(options) => test::run(options).await,
         }
     }));

@@ -10,19 +10,22 @@ use spop_testkit::tools::{Haproxy, Valkey};
 use tempfile::TempDir;
 
 use crate::cargo::{cargo, run as run_cargo};
-use crate::edges;
+use crate::{edges, fuzz};
+
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u32 = 10;
 
 /// Run every check and every test; what CI runs
 ///
-/// That is formatting, lints, dependency rules, the shipped HAProxy files, all tests and the
-/// documentation, up to the first step that fails.
+/// That is formatting, lints, dependency rules, the shipped HAProxy files, all tests, 10 s of
+/// fuzzing for each fuzz target and the documentation, up to the first step that fails.
 ///
 /// The end-to-end tests run real HAProxy and Valkey processes on free ports of 127.0.0.1.
 /// Programs that this machine lacks are unpacked below target/tools (about 10 s each, once);
 /// nothing is installed, and nothing keeps running.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out what needs HAProxy or Valkey
+    /// Leave out what needs HAProxy, Valkey or cargo-fuzz
     #[arg(long)]
     quick: bool,
 }
@@ -48,6 +51,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             .await?;
         let examples = tests(&["--all-features", "--doc"]);
         steps.run("documentation's examples", examples).await?;
+        steps.run("fuzzing", fuzz::all(FUZZ_SECONDS)).await?;
     }
     steps.run("documentation", documentation()).await?;
     steps.finish();
@@ -73,7 +77,8 @@ async fn provision() -> Result<()> {
 }
 
 async fn format() -> Result<()> {
-    run_cargo(&mut cargo(["fmt", "--all", "--check"])).await
+    run_cargo(&mut cargo(["fmt", "--all", "--check"])).await?;
+    run_cargo(&mut fuzz::format()).await
 }
 
 async fn lints() -> Result<()> {

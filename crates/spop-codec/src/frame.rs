@@ -119,7 +119,8 @@ impl Frame {
         })
     }
 
-    /// Appends the frame, length field included. Decoding gives an equal frame back.
+    /// Appends the frame, length field included. Decoding gives an equal frame back, except for
+    /// a DISCONNECT whose message is over 255 bytes, which is cut.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::HaproxyHello(hello) => hello.encode(out),

@@ -208,3 +208,12 @@ fn events(parts: impl IntoIterator<Item = Bytes>) -> Vec<String> {
     }
     seen
 }
+
+/// What did not come from [`Notify::share`] ends at the first bad argument, for good.
+#[test]
+fn arguments_end_at_the_first_bad_one() {
+    let bytes = [1, b'm', 2, 0, 10, 0, 0];
+    let mut args = spop_codec::Message::from_bytes(&bytes).unwrap().args();
+    assert_eq!(args.next(), None);
+    assert_eq!(args.next(), None);
+}

@@ -173,7 +173,8 @@ impl HaproxyConnection {
     }
 
     /// Asks, under ids of the caller's choice: HAProxy up to 3.0 counts streams from 0, and
-    /// the frames of each from 1.
+    /// the frames of each from 1. Both only ever count upward; ids that go down make a late
+    /// ACK look like one that nobody asked for.
     ///
     /// # Errors
     /// [`NotifyError::NotReady`] before the handshake is done and after the end,

@@ -248,9 +248,17 @@ impl<'a> Iterator for Args<'a> {
     #[inline(always)]
     fn next(&mut self) -> Option<Arg<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let name = self.reader.text()?;
-        let value = self.reader.typed_data()?;
-        Some(Arg { name, value })
+        let mut read = || {
+            let name = self.reader.text()?;
+            let value = self.reader.typed_data()?;
+            Some(Arg { name, value })
+        };
+        let arg = read();
+        if arg.is_none() {
+            // Bytes of other origin, given to `Message::from_bytes`: nothing after a bad item.
+            self.left = 0;
+        }
+        arg
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
