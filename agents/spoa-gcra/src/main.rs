@@ -112,7 +112,7 @@ async fn check(settings: &Settings) -> Result<(), Failure> {
 async fn run(settings: &Settings) -> Result<(), Failure> {
     startup::resolve_nodes(settings).await?;
     let router = app::router(settings).map_err(|error| StartError::Valkey {
-        nodes: startup::nodes(settings),
+        nodes: settings.nodes(),
         error,
     })?;
     let (listener, addr) = startup::listen(settings).await?;

@@ -122,6 +122,11 @@ impl Settings {
         if self.valkey.is_empty() {
             return "unset: state in memory, in this process".to_owned();
         }
+        self.nodes()
+    }
+
+    /// `VALKEY_NODES` as it may be shown: without user names and passwords.
+    pub fn nodes(&self) -> String {
         let nodes: Vec<String> = self.valkey.iter().map(ToString::to_string).collect();
         nodes.join(",")
     }

@@ -66,7 +66,7 @@ pub async fn resolve_nodes(settings: &Settings) -> Result<(), StartError> {
         && let Some((_, error)) = unresolved.pop()
     {
         return Err(StartError::Resolve {
-            nodes: nodes(settings),
+            nodes: settings.nodes(),
             error,
         });
     }
@@ -90,12 +90,6 @@ pub async fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), St
         addr: settings.listen.clone(),
         error,
     })
-}
-
-/// `VALKEY_NODES` as it may be shown: without user names and passwords.
-pub fn nodes(settings: &Settings) -> String {
-    let nodes: Vec<_> = settings.valkey.iter().map(ToString::to_string).collect();
-    nodes.join(",")
 }
 
 async fn resolve(node: &ValkeyNode) -> io::Result<()> {
