@@ -8,22 +8,18 @@
 use core::fmt;
 use core::iter::FusedIterator;
 
-use alloc::vec::Vec;
-
 use bytes::BufMut;
 
 use crate::error::Malformed;
 use crate::parse::{self, Parsed};
+use crate::payload::Payload;
 use crate::text::Text;
-use crate::value::{TypedData, put_counted};
+use crate::value::{TypedData, counted_len, put_counted};
 
 /// The longest variable name that [`Actions`] accepts, in bytes. HAProxy drops (and before
 /// 3.5 mishandles) a name of over 63 bytes *with* its scope and prefix, `txn.my_prefix.`,
 /// and the agent does not know the prefix.
 pub const MAX_NAME_LEN: usize = 40;
-
-/// Bytes that a list reserves with its first action.
-const FIRST_CAPACITY: usize = 64;
 
 const SET_VAR: u8 = 1;
 const UNSET_VAR: u8 = 2;
@@ -110,6 +106,8 @@ pub enum Action<'a> {
 /// bad one never gets in: the first mistake is kept in [`error`](Self::error), and from then
 /// on the list is void.
 ///
+/// The first 47 bytes, three short variables, are in the list itself; more are on the heap.
+///
 /// ```
 /// use spop_codec::{Actions, Scope};
 ///
@@ -122,7 +120,7 @@ pub enum Action<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Actions {
-    payload: Vec<u8>,
+    payload: Payload,
     error: Option<ActionError>,
 }
 
@@ -145,7 +143,7 @@ impl Actions {
     /// No actions. An empty ACK is a valid answer.
     pub const fn new() -> Self {
         Self {
-            payload: Vec::new(),
+            payload: Payload::new(),
             error: None,
         }
     }
@@ -165,22 +163,20 @@ impl Actions {
             TypedData::Uint64(_) if value.to_i64().is_none() => Some(ActionError::Unsigned),
             _ => None,
         };
-        if self.begin(SET_VAR, 3, scope, name, refused) {
-            value.encode(&mut self.payload);
-        }
+        self.add(scope, name, Some(value), refused);
         self
     }
 
     /// Adds UNSET-VAR. `name` as in [`set_var`](Self::set_var).
     pub fn unset_var(mut self, scope: Scope, name: &str) -> Self {
-        self.begin(UNSET_VAR, 2, scope, name, None);
+        self.add(scope, name, None, None);
         self
     }
 
     /// Adds all of `other`'s actions behind this list's.
     pub fn append(&mut self, other: &Self) {
         self.error = self.error.or(other.error);
-        self.payload.extend_from_slice(&other.payload);
+        self.payload.extend(other.payload.as_slice());
     }
 
     /// Empties the list and keeps its memory, for answering again without allocating.
@@ -206,29 +202,42 @@ impl Actions {
 
     /// The payload of the ACK, unless the list is void.
     pub(crate) fn payload(&self) -> Option<&[u8]> {
-        self.error.is_none().then_some(&self.payload)
+        self.error.is_none().then(|| self.payload.as_slice())
     }
 
-    /// Starts an action, unless something is wrong with it or was before.
-    fn begin(
+    /// Adds SET-VAR, or UNSET-VAR if there is no value, unless something is wrong with it or
+    /// was before.
+    #[inline]
+    fn add(
         &mut self,
-        action: u8,
-        args: u8,
         scope: Scope,
         name: &str,
+        value: Option<TypedData<'_>>,
         refused: Option<ActionError>,
-    ) -> bool {
+    ) {
         self.error = self.error.or_else(|| check_name(name)).or(refused);
         if self.error.is_some() {
-            return false;
+            return;
         }
-        if self.payload.capacity() == 0 {
-            // A few variables, without growing byte by byte.
-            self.payload.reserve(FIRST_CAPACITY);
+        let value_len = value.map_or(0, |value| value.encoded_len());
+        let size = 3 + counted_len(name.as_bytes()) + value_len;
+        match self.payload.spot(size) {
+            Some(mut room) => put(scope, name, value, &mut room),
+            None => put(scope, name, value, self.payload.heap(size)),
         }
-        self.payload.put_slice(&[action, args, scope.code()]);
-        put_counted(name.as_bytes(), &mut self.payload);
-        true
+    }
+}
+
+#[inline]
+fn put(scope: Scope, name: &str, value: Option<TypedData<'_>>, out: &mut impl BufMut) {
+    let (action, args) = match value {
+        Some(_) => (SET_VAR, 3),
+        None => (UNSET_VAR, 2),
+    };
+    out.put_slice(&[action, args, scope.code()]);
+    put_counted(name.as_bytes(), out);
+    if let Some(value) = value {
+        value.encode(out);
     }
 }
 

@@ -66,6 +66,24 @@
 //! is its counterpart for those who test agents; the two also run against each other in
 //! memory, in virtual time.
 //!
+//! # What shows it
+//!
+//! `cargo xtask test` runs all of this:
+//!
+//! * the bytes of real HAProxys of both generations, decoded and encoded again (`tests/golden.rs`,
+//!   `tests/vectors/`), and the connection cases of the protocol text (`tests/connection.rs`,
+//!   `tests/haproxy/`);
+//! * properties: every frame survives a round trip, every cut of a stream gives the same events,
+//!   no input panics (`tests/properties.rs`); both sides against each other in virtual time
+//!   (`tests/pair/`);
+//! * another implementation, the crate `spop`, on everything both speak (`tests/differential/`);
+//! * no allocation for decoding, visiting and answering a NOTIFY (`tests/allocations.rs`);
+//! * eight fuzz targets, briefly; `cargo xtask fuzz --seconds 300` takes its time.
+//!
+//! Miri is not among them. What it looks for is undefined behaviour, which takes unsafe code;
+//! this crate forbids it, and `bytes`, which has some, runs Miri itself. It is also a part of
+//! nightly Rust only, and everything here is to run on stable.
+//!
 //! # Limits
 //!
 //! | what | limit | set by |
@@ -98,6 +116,7 @@ mod decode;
 mod error;
 mod frame;
 mod parse;
+mod payload;
 mod reader;
 mod reassembly;
 mod status;

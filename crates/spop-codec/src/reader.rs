@@ -45,6 +45,12 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Some(u64::from(first) + (u64::from(second) << 4))
             }
+            // Stream-ids get there within minutes.
+            [first, second, third, ref rest @ ..] if third < 128 => {
+                self.rest = rest;
+                let low = u64::from(first) + (u64::from(second) << 4);
+                Some(low + (u64::from(third) << 11))
+            }
             _ => self.long_integer(),
         }
     }

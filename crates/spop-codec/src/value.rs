@@ -124,7 +124,24 @@ impl<'a> TypedData<'a> {
         }
     }
 
+    /// How many bytes [`encode`](Self::encode) appends.
+    #[inline]
+    pub const fn encoded_len(&self) -> usize {
+        1 + match *self {
+            Self::Null | Self::Bool(_) => 0,
+            Self::Int32(value) => varint::encoded_len((value as i64).cast_unsigned()),
+            Self::Uint32(value) => varint::encoded_len(value as u64),
+            Self::Int64(value) => varint::encoded_len(value.cast_unsigned()),
+            Self::Uint64(value) => varint::encoded_len(value),
+            Self::Ipv4(_) => 4,
+            Self::Ipv6(_) => 16,
+            Self::String(text) => counted_len(text.as_bytes()),
+            Self::Binary(bytes) => counted_len(bytes),
+        }
+    }
+
     /// Appends the tag and the value.
+    #[inline]
     pub fn encode(&self, out: &mut impl BufMut) {
         match *self {
             Self::Null => out.put_u8(0),
@@ -165,7 +182,14 @@ impl<'a> TypedData<'a> {
     }
 }
 
+/// How many bytes [`put_counted`] appends.
+#[inline]
+pub(crate) const fn counted_len(bytes: &[u8]) -> usize {
+    varint::encoded_len(bytes.len() as u64) + bytes.len()
+}
+
 /// Appends a varint length and the bytes: a name, or the body of a STRING.
+#[inline]
 pub(crate) fn put_counted(bytes: &[u8], out: &mut impl BufMut) {
     varint::encode(bytes.len() as u64, out);
     out.put_slice(bytes);

@@ -28,6 +28,7 @@ pub const MAX_LEN: usize = 10;
 /// spop_codec::varint::encode(2288, &mut out);
 /// assert_eq!(out, [0xf0, 0x80, 0x00]);
 /// ```
+#[inline]
 pub fn encode(value: u64, out: &mut impl BufMut) {
     if value < 240 {
         out.put_u8(low_byte(value));
@@ -42,7 +43,34 @@ pub fn encode(value: u64, out: &mut impl BufMut) {
     out.put_u8(low_byte(rest));
 }
 
+/// Writes `value` to the front of `out` and says how many bytes that took: what is beyond its
+/// end is left out. For a few varints in a row this beats [`encode`] by far.
+#[inline]
+pub(crate) fn write(value: u64, out: Option<&mut [u8]>) -> usize {
+    let Some((first, out)) = out.and_then(<[u8]>::split_first_mut) else {
+        return 0;
+    };
+    if value < 240 {
+        *first = low_byte(value);
+        return 1;
+    }
+    *first = low_byte(value) | 0xf0;
+    let mut rest = (value - 240) >> 4;
+    let mut len = 1;
+    for byte in out {
+        len += 1;
+        if rest < 128 {
+            *byte = low_byte(rest);
+            break;
+        }
+        *byte = low_byte(rest) | 0x80;
+        rest = (rest - 128) >> 7;
+    }
+    len
+}
+
 /// How many bytes [`encode`] writes for `value`.
+#[inline]
 pub const fn encoded_len(value: u64) -> usize {
     if value < 240 {
         return 1;

@@ -74,12 +74,20 @@ fn decoding_visiting_and_answering_allocate_nothing() {
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
 
-/// The counter counts: building a list from nothing is an allocation.
+/// Few variables fit into the list itself, many take one allocation. It also shows that the
+/// counter counts.
 #[test]
-fn a_first_action_allocates() {
-    let counted = measure(|| {
-        let actions = Actions::new().set_var(Scope::Session, "ip_score", 100);
-        assert!(!actions.is_empty());
-    });
-    assert_eq!(counted.count_total, 1);
+fn many_actions_take_one_allocation() {
+    let allocations = |variables| {
+        measure(|| {
+            let mut actions = Actions::new();
+            for _ in 0..variables {
+                actions = actions.set_var(Scope::Session, "ip_score", 100);
+            }
+            assert!(!actions.is_empty());
+        })
+        .count_total
+    };
+    assert_eq!(allocations(3), 0);
+    assert_eq!(allocations(18), 1);
 }

@@ -30,12 +30,16 @@ use crate::error::DecodeError;
 use crate::frame::{Ack, AgentHello, Disconnect, Frame, FrameType, HaproxyHello, Notify, RawFrame};
 use crate::reassembly::{Reassembled, Reassembly};
 use crate::status::Status;
+use crate::varint;
 
 /// Largest frame before the handshake, in bytes. HAProxy's HELLO has about 130.
 const HELLO_LIMIT: u32 = 16_380;
 
 /// Largest frame that HAProxy may send beyond the agreed size, having announced it.
 const ANNOUNCED_LIMIT: u32 = 1 << 16;
+
+/// The longest header of an ACK, length field included, in bytes.
+const LARGEST_HEADER: usize = 4 + 5 + 2 * varint::MAX_LEN;
 
 /// Bytes of answers waiting to be written at which reading pauses.
 const TRANSMIT_LIMIT: usize = 1 << 16;
@@ -115,6 +119,7 @@ impl AgentConnection {
     /// Call again after any of these, and after [`drain`](Self::drain). It takes in no
     /// NOTIFY while [`wants_read`](Self::wants_read) is false.
     #[must_use]
+    #[inline]
     pub fn poll_event(&mut self, now: Duration, input: &mut BytesMut) -> Option<Event> {
         loop {
             if !self.wants_read() {
@@ -123,7 +128,19 @@ impl AgentConnection {
                 return None;
             }
             let received = match self.decoder.next(input) {
-                Ok(Some(raw)) => self.receive(raw),
+                Ok(Some(raw)) => {
+                    if raw.header.frame_type == FrameType::NOTIFY && self.takes_whole_frames() {
+                        // Nearly every frame, straight to what it is.
+                        self.last_frame = now;
+                        self.frame_started = None;
+                        match Notify::decode(raw).map(|notify| self.notify(notify)) {
+                            Ok(None) => continue,
+                            Ok(event) => return event,
+                            Err(error) => return Some(self.violation(error)),
+                        }
+                    }
+                    self.receive(raw)
+                }
                 Ok(None) => return self.idle(now, input),
                 Err(error) => Err(error),
             };
@@ -145,32 +162,52 @@ impl AgentConnection {
     /// Answers a NOTIFY. Invalid or oversized actions become an empty ACK, since HAProxy
     /// waits for one in any case; the outcome says so.
     pub fn ack(&mut self, ticket: AckTicket, actions: &Actions) -> AckOutcome {
-        let outcome = self.ack_outcome(&ticket, actions);
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if outcome == AckOutcome::Closed {
-            return outcome;
+        match self.try_ack(ticket, actions) {
+            Ok(()) => AckOutcome::Queued,
+            Err((ticket, outcome)) => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                if outcome != AckOutcome::Closed {
+                    ticket.header().encode_whole(&[], &mut self.transmit);
+                }
+                outcome
+            }
         }
-        let payload = match outcome {
-            AckOutcome::Queued => actions.payload().unwrap_or_default(),
-            _ => &[],
-        };
-        ticket.header().encode_frame(&mut self.transmit, |out| {
-            out.extend_from_slice(payload);
-        });
-        outcome
     }
 
-    /// What [`ack`](Self::ack) would do with these actions: for choosing others instead.
+    /// Answers a NOTIFY, or says why these actions cannot be sent and gives the ticket back,
+    /// for others.
+    ///
+    /// # Errors
+    /// [`AckOutcome::Void`], [`AckOutcome::TooBig`] and [`AckOutcome::Closed`].
+    #[inline]
+    pub fn try_ack(
+        &mut self,
+        ticket: AckTicket,
+        actions: &Actions,
+    ) -> Result<(), (AckTicket, AckOutcome)> {
+        match (self.ack_outcome(&ticket, actions), actions.payload()) {
+            (AckOutcome::Queued, Some(payload)) => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                ticket.header().encode_whole(payload, &mut self.transmit);
+                Ok(())
+            }
+            (outcome, _) => Err((ticket, outcome)),
+        }
+    }
+
+    /// What [`ack`](Self::ack) would do with these actions.
+    #[inline]
     pub fn ack_outcome(&self, ticket: &AckTicket, actions: &Actions) -> AckOutcome {
         let State::Running { max_ack, .. } = self.state else {
             return AckOutcome::Closed;
         };
         match actions.payload() {
             None => AckOutcome::Void,
-            Some(payload) if 4 + ticket.header().encoded_len() + payload.len() > max_ack => {
-                AckOutcome::TooBig
+            Some(payload) if payload.len() + LARGEST_HEADER <= max_ack => AckOutcome::Queued,
+            Some(payload) if payload.len() + 4 + ticket.header().encoded_len() <= max_ack => {
+                AckOutcome::Queued
             }
-            Some(_) => AckOutcome::Queued,
+            Some(_) => AckOutcome::TooBig,
         }
     }
 
@@ -241,6 +278,17 @@ impl AgentConnection {
 
     fn has_room(&self) -> bool {
         self.in_flight < self.config.max_in_flight && self.transmit.len() < TRANSMIT_LIMIT
+    }
+
+    /// Whether the handshake is done, and no frame can be a part of one.
+    const fn takes_whole_frames(&self) -> bool {
+        matches!(
+            self.state,
+            State::Running {
+                reassembly: None,
+                ..
+            }
+        )
     }
 
     /// Whether a NOTIFY has begun to come in fragments.
@@ -339,15 +387,21 @@ impl AgentConnection {
         }
     }
 
+    #[inline(always)]
     fn notify(&mut self, notify: Notify) -> Option<Event> {
-        let ticket = AckTicket::new(&notify);
-        self.in_flight += 1;
         if notify.is_aborted() {
-            // Nobody waits for a decision, but an empty ACK is never wrong.
-            self.ack(ticket, &Actions::new());
+            self.aborted(&notify);
             return None;
         }
-        Some(Event::Notify(ticket, notify))
+        self.in_flight += 1;
+        Some(Event::Notify(AckTicket::new(&notify), notify))
+    }
+
+    /// Nobody waits for a decision, but an empty ACK is never wrong.
+    #[cold]
+    fn aborted(&mut self, notify: &Notify) {
+        self.in_flight += 1;
+        self.ack(AckTicket::new(notify), &Actions::new());
     }
 
     fn violation(&mut self, error: DecodeError) -> Event {

@@ -75,6 +75,6 @@ impl Ack {
         if self.aborted {
             header.flags.0 |= Flags::ABORT.0;
         }
-        header.encode_frame(out, |out| out.extend_from_slice(&self.payload));
+        header.encode_whole(&self.payload, out);
     }
 }

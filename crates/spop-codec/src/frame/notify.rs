@@ -96,7 +96,7 @@ impl Notify {
         if self.aborted {
             header.flags.0 |= Flags::ABORT.0;
         }
-        header.encode_frame(out, |out| out.extend_from_slice(&self.payload));
+        header.encode_whole(&self.payload, out);
     }
 }
 
@@ -214,6 +214,7 @@ impl<'a> Message<'a> {
     }
 
     /// The value of the first argument called `name`.
+    #[inline]
     pub fn arg(&self, name: &str) -> Option<TypedData<'a>> {
         self.args()
             .find(|arg| arg.name == name)
