@@ -8,6 +8,8 @@
 use core::fmt;
 use core::iter::FusedIterator;
 
+use alloc::vec::Vec;
+
 use bytes::BufMut;
 
 use crate::error::Malformed;
@@ -106,7 +108,7 @@ pub enum Action<'a> {
 /// bad one never gets in: the first mistake is kept in [`error`](Self::error), and from then
 /// on the list is void.
 ///
-/// The first 47 bytes, three short variables, are in the list itself; more are on the heap.
+/// The first 23 bytes, one short variable, are in the list itself; more are on the heap.
 ///
 /// ```
 /// use spop_codec::{Actions, Scope};
@@ -128,9 +130,9 @@ pub struct Actions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActionError {
-    /// The name is empty or longer than [`MAX_NAME_LEN`].
+    /// The name is empty or longer than [`MAX_NAME_LEN`]; 65535 stands for whatever is more.
     #[error("a variable name has 1 to {MAX_NAME_LEN} bytes, not {0}")]
-    NameLength(usize),
+    NameLength(u16),
     /// The name holds a byte outside `A-Z a-z 0-9 _ .`.
     #[error("a variable name holds letters, digits, `_` and `.` only")]
     NameByte,
@@ -223,7 +225,10 @@ impl Actions {
         let size = 3 + counted_len(name.as_bytes()) + value_len;
         match self.payload.spot(size) {
             Some(mut room) => put(scope, name, value, &mut room),
-            None => put(scope, name, value, self.payload.heap(size)),
+            None => {
+                let put = |heap: &mut Vec<u8>| put(scope, name, value, heap);
+                self.payload.heap(size, put);
+            }
         }
     }
 }
@@ -301,7 +306,9 @@ pub(crate) fn parse(input: &[u8]) -> Parsed<'_, Action<'_>> {
 fn check_name(name: &str) -> Option<ActionError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
     if name.is_empty() || name.len() > MAX_NAME_LEN {
-        Some(ActionError::NameLength(name.len()))
+        Some(ActionError::NameLength(
+            u16::try_from(name.len()).unwrap_or(u16::MAX),
+        ))
     } else if !name.bytes().all(allowed) {
         Some(ActionError::NameByte)
     } else {

@@ -1,76 +1,79 @@
 //! The bytes of an ACK in the making: few on the spot, more on the heap.
 
+use core::mem;
+
 use alloc::vec::Vec;
 
-/// Bytes that need no allocation: three short variables.
-const SPOT: usize = 47;
+/// Bytes that need no allocation: one short variable. More of them would cost every answer
+/// more to move about than an allocation costs those that need one.
+pub(crate) const SPOT: usize = 23;
 
 /// Bytes that the first allocation holds: a dozen variables, without growing on the way.
 const FIRST_CAPACITY: usize = 256;
 
 /// A byte buffer that begins on the spot and moves to the heap when it has to.
 #[derive(Debug, Clone)]
-pub(crate) struct Payload {
-    /// Bytes in use on the spot; none once there is a heap.
-    len: u8,
-    spot: [u8; SPOT],
-    /// All bytes, if it has any capacity.
-    heap: Vec<u8>,
+pub(crate) enum Payload {
+    Spot { len: u8, bytes: [u8; SPOT] },
+    Heap(Vec<u8>),
 }
 
 impl Payload {
     pub(crate) const fn new() -> Self {
-        Self {
+        Self::Spot {
             len: 0,
-            spot: [0; SPOT],
-            heap: Vec::new(),
+            bytes: [0; SPOT],
         }
     }
 
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
-        match self.heap.capacity() {
-            0 => self.spot.get(..usize::from(self.len)).unwrap_or_default(),
-            _ => &self.heap,
+        match self {
+            Self::Spot { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Heap(bytes) => bytes,
         }
     }
 
     /// Empties it and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        self.len = 0;
-        self.heap.clear();
+        match self {
+            Self::Spot { len, .. } => *len = 0,
+            Self::Heap(bytes) => bytes.clear(),
+        }
     }
 
     /// Makes it `size` bytes longer and gives these for writing, if they fit on the spot.
     #[inline]
     pub(crate) fn spot(&mut self, size: usize) -> Option<&mut [u8]> {
-        if self.heap.capacity() > 0 {
+        let Self::Spot { len, bytes } = self else {
             return None;
-        }
-        let start = usize::from(self.len);
+        };
+        let start = usize::from(*len);
         let end = start.checked_add(size)?;
-        let room = self.spot.get_mut(start..end)?;
-        self.len = u8::try_from(end).ok()?;
+        let room = bytes.get_mut(start..end)?;
+        *len = u8::try_from(end).ok()?;
         Some(room)
     }
 
-    /// All bytes on the heap, moved there if necessary, with room for `size` more.
-    pub(crate) fn heap(&mut self, size: usize) -> &mut Vec<u8> {
-        if self.heap.capacity() == 0 {
-            let spot = self.as_slice();
-            let mut heap = Vec::with_capacity((spot.len() + size).max(FIRST_CAPACITY));
-            heap.extend_from_slice(spot);
-            self.heap = heap;
-            self.len = 0;
-        }
-        self.heap.reserve(size);
-        &mut self.heap
+    /// Moves all bytes to the heap, if necessary, and lets `write` append `size` more there.
+    pub(crate) fn heap(&mut self, size: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut heap = match mem::take(self) {
+            Self::Heap(bytes) => bytes,
+            Self::Spot { len, bytes } => {
+                let len = usize::from(len);
+                let mut heap = Vec::with_capacity((len + size).max(FIRST_CAPACITY));
+                heap.extend_from_slice(bytes.get(..len).unwrap_or_default());
+                heap
+            }
+        };
+        write(&mut heap);
+        *self = Self::Heap(heap);
     }
 
     pub(crate) fn extend(&mut self, more: &[u8]) {
         match self.spot(more.len()) {
             Some(room) => room.copy_from_slice(more),
-            None => self.heap(more.len()).extend_from_slice(more),
+            None => self.heap(more.len(), |heap| heap.extend_from_slice(more)),
         }
     }
 }
@@ -101,7 +104,7 @@ mod tests {
             payload.extend(&[byte; 3]);
             expected.extend_from_slice(&[byte; 3]);
             assert_eq!(payload.as_slice(), expected);
-            let on_the_spot = payload.heap.capacity() == 0;
+            let on_the_spot = matches!(payload, Payload::Spot { .. });
             assert_eq!(on_the_spot, expected.len() <= SPOT);
         }
         payload.clear();
