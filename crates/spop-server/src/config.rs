@@ -4,9 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spop_codec::{Actions, AgentConfig};
+use spop_codec::AgentConfig;
 
 use crate::error::ServeError;
+use crate::failure::FailurePolicy;
+use crate::observe::Observer;
+
+/// As many NOTIFYs as HAProxy has in flight on one connection.
+const MIN_IN_FLIGHT: usize = 20;
 
 /// Limits and patience of [`serve`](crate::serve()). Every number has a default that suits
 /// HAProxy's own defaults.
@@ -14,45 +19,15 @@ use crate::error::ServeError;
 pub struct Config {
     pub(crate) agent: AgentConfig,
     pub(crate) max_connections: usize,
+    pub(crate) max_in_flight: usize,
     pub(crate) handler_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) max_connection_age: Option<Duration>,
     pub(crate) lame_duck: Duration,
     pub(crate) drain_timeout: Duration,
-    pub(crate) failure_actions: Arc<dyn Fn(Failure) -> Actions + Send + Sync>,
-}
-
-/// Why a NOTIFY is answered by [`Config::with_failure_actions`] instead of by its handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The handler did not answer within [`Config::with_handler_timeout`].
-    Deadline,
-    /// The handler panicked.
-    Panic,
-    /// The handler set a variable that HAProxy would not accept
-    /// ([`spop_codec::ActionError`]).
-    VoidActions,
-    /// The answer exceeds what HAProxy can take
-    /// ([`AgentConfig::with_max_ack_size`](spop_codec::AgentConfig::with_max_ack_size)).
-    AckTooBig,
-}
-
-impl Failure {
-    /// A word for it: `deadline`, `panic`, `void-actions`, `ack-too-big`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deadline => "deadline",
-            Self::Panic => "panic",
-            Self::VoidActions => "void-actions",
-            Self::AckTooBig => "ack-too-big",
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+    pub(crate) failure_policy: FailurePolicy,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Config {
@@ -61,11 +36,15 @@ impl Config {
         Self {
             agent: AgentConfig::new(),
             max_connections: 4096,
+            max_in_flight: 65_536,
             handler_timeout: Duration::from_secs(1),
             write_timeout: Duration::from_secs(5),
+            keepalive: Some(Duration::from_secs(60)),
+            max_connection_age: None,
             lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(5),
-            failure_actions: Arc::new(|_| Actions::new()),
+            failure_policy: FailurePolicy::empty(),
+            observer: None,
         }
     }
 
@@ -82,8 +61,18 @@ impl Config {
         self
     }
 
+    /// Handlers that may wait at once in the whole process, 20 or more, default 65536. A
+    /// NOTIFY beyond is answered with [`Failure::Overload`](crate::Failure::Overload), unless
+    /// its handler is ready at once: only what waits takes memory.
+    /// [`AgentConfig::with_max_in_flight`](spop_codec::AgentConfig::with_max_in_flight) is the
+    /// limit for one connection.
+    pub fn with_max_in_flight(mut self, handlers: usize) -> Self {
+        self.max_in_flight = handlers;
+        self
+    }
+
     /// How long a NOTIFY may wait for its handler, from the read that brought it, before
-    /// [`Failure::Deadline`] answers it; default 1 s. Keep it below HAProxy's
+    /// [`Failure::Deadline`](crate::Failure::Deadline) answers it; default 1 s. Keep it below HAProxy's
     /// `timeout processing`: versions up to 3.0 take a late ACK for the answer to the next
     /// event of the same stream.
     pub fn with_handler_timeout(mut self, timeout: Duration) -> Self {
@@ -95,6 +84,25 @@ impl Config {
     /// default 5 s.
     pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
+        self
+    }
+
+    /// After how much silence the kernel asks a TCP peer whether it is still there, default
+    /// 60 s, `None` for never. A host that vanished without a word is then gone after about
+    /// three minutes.
+    pub fn with_keepalive(mut self, idle: Option<Duration>) -> Self {
+        self.keepalive = idle;
+        self
+    }
+
+    /// How old a connection may get, give or take a tenth at random, before it is closed at
+    /// its next quiet moment; default `None`, for ever. HAProxy then connects anew, and a
+    /// load balancer in between finds the replicas that came since.
+    ///
+    /// A NOTIFY that crosses the goodbye on its way is lost to HAProxy, which does not ask
+    /// again. Leave it off, or hours long, unless something sits in between.
+    pub fn with_max_connection_age(mut self, age: Option<Duration>) -> Self {
+        self.max_connection_age = age;
         self
     }
 
@@ -113,13 +121,16 @@ impl Config {
         self
     }
 
-    /// What to answer when a handler gives nothing usable; default: no actions. Must not
-    /// block. Actions that are void or too big themselves become an empty answer.
-    pub fn with_failure_actions(
-        mut self,
-        actions: impl Fn(Failure) -> Actions + Send + Sync + 'static,
-    ) -> Self {
-        self.failure_actions = Arc::new(actions);
+    /// What to answer when a handler gives nothing usable; default: no actions. A policy
+    /// whose actions are void or too big themselves becomes an empty answer.
+    pub fn with_failure_policy(mut self, policy: FailurePolicy) -> Self {
+        self.failure_policy = policy;
+        self
+    }
+
+    /// Who is told what happens, for metrics; default nobody.
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -127,6 +138,9 @@ impl Config {
         self.agent.validate()?;
         if self.max_connections == 0 {
             return Err(ServeError::NoConnections);
+        }
+        if self.max_in_flight < MIN_IN_FLIGHT {
+            return Err(ServeError::MaxInFlight(self.max_in_flight));
         }
         Ok(())
     }
@@ -143,10 +157,14 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("agent", &self.agent)
             .field("max_connections", &self.max_connections)
+            .field("max_in_flight", &self.max_in_flight)
             .field("handler_timeout", &self.handler_timeout)
             .field("write_timeout", &self.write_timeout)
+            .field("keepalive", &self.keepalive)
+            .field("max_connection_age", &self.max_connection_age)
             .field("lame_duck", &self.lame_duck)
             .field("drain_timeout", &self.drain_timeout)
+            .field("failure_policy", &self.failure_policy)
             .finish_non_exhaustive()
     }
 }

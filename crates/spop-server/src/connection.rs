@@ -1,24 +1,27 @@
 //! One connection: the socket, the protocol's state, and the handlers in between.
 
+mod call;
 mod driver;
 mod in_flight;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use spop_codec::{Actions, Closed, Status};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower_service::Service;
 use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::notify::Notify;
+use crate::observe::ConnectionEnd;
+use crate::peer::Peer;
 use driver::Driver;
 
 /// How long to wait, after our last byte, for HAProxy to close: closing first could reset
@@ -36,52 +39,85 @@ pub(crate) enum Phase {
     Draining,
 }
 
+/// What the connections of one server have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// Handlers that wait, over all connections.
+    waiting: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) const fn new(config: Config) -> Self {
+        Self {
+            config,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a place for a handler that waits, if there is one.
+    fn wait(self: &Arc<Self>) -> Option<Place> {
+        // Counted first and given back: a limit that is a few too strict for a moment needs
+        // no loop.
+        let place = Place(Arc::clone(self));
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        (waiting < self.config.max_in_flight).then_some(place)
+    }
+}
+
+/// The place of one waiting handler, free again when dropped.
+#[derive(Debug)]
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves one connection, accepted by other means than [`serve`](crate::serve()), to its
 /// end. Never fails: how a connection ends is logged.
 ///
 /// ```
-/// # use spop_server::{Config, Router, serve_connection};
+/// # use spop_server::{Config, Peer, Router, serve_connection};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let (haproxy, agent) = tokio::io::duplex(1024);
 /// drop(haproxy);
-/// serve_connection(agent, None, Router::new(), Config::new()).await;
+/// serve_connection(agent, Peer::Local, Router::new(), Config::new()).await;
 /// # }
 /// ```
-pub async fn serve_connection<IO, S>(io: IO, peer: Option<SocketAddr>, service: S, config: Config)
+pub async fn serve_connection<IO, S>(io: IO, peer: Peer, service: S, config: Config)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Notify, Response = Actions, Error = Infallible> + Clone,
+    S: Service<Notify, Response = Actions, Error = Infallible> + Clone + 'static,
 {
     let (_sender, phase) = watch::channel(Phase::Serving);
-    run(io, peer, service, Arc::new(config), phase).await;
-}
-
-/// Why a connection ended.
-enum End {
-    /// By the protocol.
-    Closed(Closed),
-    /// The peer closed, with this many NOTIFYs not answered.
-    Eof(usize),
-    /// The socket failed.
-    Io(io::Error),
-    /// The peer took no byte of an answer for too long.
-    WriteTimeout,
+    run(io, peer, service, Arc::new(Shared::new(config)), phase).await;
 }
 
 pub(crate) async fn run<IO, S>(
     io: IO,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     service: S,
-    config: Arc<Config>,
+    shared: Arc<Shared>,
     mut phase: watch::Receiver<Phase>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Notify, Response = Actions, Error = Infallible> + Clone,
+    S: Service<Notify, Response = Actions, Error = Infallible> + Clone + 'static,
 {
-    let mut driver = Driver::new(io, peer, service, config);
+    let age = shared.config.max_connection_age.map(around);
+    let mut driver = Driver::new(io, peer, service, shared);
     driver.enter(*phase.borrow_and_update());
     let mut phases = true;
+    let mut ages = age.is_some();
+    let old_age = async {
+        match age {
+            Some(age) => sleep(age).await,
+            None => pending().await,
+        }
+    };
+    tokio::pin!(old_age);
     let end = loop {
         tokio::select! {
             biased;
@@ -90,14 +126,24 @@ pub(crate) async fn run<IO, S>(
                 Ok(()) => driver.enter(*phase.borrow_and_update()),
                 Err(_server_is_gone) => phases = false,
             },
+            () = &mut old_age, if ages => {
+                ages = false;
+                driver.enter(Phase::Draining);
+            }
         }
     };
-    log(peer, &end);
-    if let End::Closed(closed) = end
+    log(peer, &end, driver.in_flight());
+    let io = driver.end(&end);
+    if let ConnectionEnd::Protocol(closed) = end
         && closed != Closed::HelloTimeout
     {
-        let _late_or_gone = timeout(LINGER, linger(driver.into_io())).await;
+        let _late_or_gone = timeout(LINGER, linger(io)).await;
     }
+}
+
+/// `age`, give or take a tenth at random: connections that began together do not end so.
+fn around(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 /// Says that nothing follows, and reads until the peer says the same.
@@ -109,28 +155,34 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
 }
 
 /// One line for each end that an operator can act on; the normal ones at debug level.
-fn log(peer: Option<SocketAddr>, end: &End) {
-    let peer = peer.map_or_else(|| String::from("local"), |peer| peer.to_string());
+fn log(peer: Peer, end: &ConnectionEnd, in_flight: usize) {
     match end {
-        End::Closed(Closed::ByPeer(bye)) if bye.status != Status::NORMAL => warn!(
-            peer,
-            status = %bye.status,
-            message = %bye.message(),
-            "HAProxy disconnected"
-        ),
-        End::Closed(Closed::Refused(status)) => warn!(peer, %status, "HELLO refused"),
-        End::Closed(Closed::Violation(error)) => {
-            warn!(peer, %error, status = %error.status(), "disconnected: protocol violation");
+        ConnectionEnd::Protocol(closed) => match closed {
+            // HAProxy up to 3.0 ends a connection that it has no use for by a timeout.
+            Closed::ByPeer(bye) if bye.status == Status::TIMEOUT && in_flight == 0 => {
+                debug!(%peer, "connection closed by HAProxy, which had no use for it");
+            }
+            Closed::ByPeer(bye) if bye.status != Status::NORMAL => warn!(
+                %peer,
+                status = %bye.status,
+                message = %bye.message(),
+                "HAProxy disconnected"
+            ),
+            Closed::Refused(status) => warn!(%peer, %status, "HELLO refused"),
+            Closed::Violation(error) => {
+                warn!(%peer, %error, status = %error.status(), "disconnected: protocol violation");
+            }
+            Closed::FrameTimeout => {
+                warn!(%peer, "disconnected: a frame was not completed in time");
+            }
+            closed => debug!(%peer, ?closed, "connection ended"),
+        },
+        ConnectionEnd::WriteTimeout => warn!(%peer, "dropped: the peer does not read its answers"),
+        ConnectionEnd::Io(error) if !is_hang_up(error) => warn!(%peer, %error, "connection failed"),
+        ConnectionEnd::Io(error) => debug!(%peer, %error, in_flight, "connection ended"),
+        ConnectionEnd::Eof | ConnectionEnd::Dropped => {
+            debug!(%peer, in_flight, "connection closed by HAProxy");
         }
-        End::Closed(Closed::FrameTimeout) => {
-            warn!(peer, "disconnected: a frame was not completed in time");
-        }
-        End::WriteTimeout => warn!(peer, "dropped: the peer does not read its answers"),
-        End::Io(error) if !is_hang_up(error) => warn!(peer, %error, "connection failed"),
-        End::Io(error) => debug!(peer, %error, "connection ended"),
-        End::Eof(0) => debug!(peer, "connection closed by HAProxy"),
-        End::Eof(in_flight) => debug!(peer, in_flight, "connection closed by HAProxy"),
-        End::Closed(closed) => debug!(peer, ?closed, "connection ended"),
     }
 }
 

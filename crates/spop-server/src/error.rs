@@ -12,6 +12,9 @@ pub enum ServeError {
     /// [`Config::with_max_connections`](crate::Config::with_max_connections) is zero.
     #[error("the limit of connections is 0, not 1 or more")]
     NoConnections,
+    /// [`Config::with_max_in_flight`](crate::Config::with_max_in_flight) is below 20.
+    #[error("the limit of waiting handlers is {0}, not 20 or more")]
+    MaxInFlight(usize),
     /// The listening socket is unusable.
     #[error("the listening socket: {0}")]
     Listener(#[from] std::io::Error),

@@ -1,53 +1,131 @@
-//! A message's arguments as a type of the handler's own, by serde: no map in between, no
-//! allocation, and nothing copied that the type can borrow.
+//! What handlers take as arguments.
 
+#[cfg(feature = "serde")]
+mod args;
+#[cfg(feature = "serde")]
 mod arguments;
+#[cfg(feature = "serde")]
 mod error;
+#[cfg(feature = "serde")]
 mod fault;
+mod state;
+#[cfg(feature = "serde")]
 mod value;
 
-use serde_core::{Deserialize, Deserializer};
-use spop_codec::{Message, Text};
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use arguments::Arguments;
+use tower::BoxError;
+
+#[cfg(feature = "serde")]
+pub(crate) use args::read;
+#[cfg(feature = "serde")]
+pub use args::{Args, deserialize_text};
+#[cfg(feature = "serde")]
 pub use error::{ArgId, ArgsError};
+pub use state::{FromRef, State};
 
-/// What [`Request::args_as`](crate::Request::args_as) does, on any message.
-pub(crate) fn read<'de, T>(message: Option<Message<'de>>) -> Result<T, ArgsError>
-where
-    T: Deserialize<'de>,
-{
-    T::deserialize(Arguments::new(message)).map_err(|fault| fault.into_error::<T>(message))
-}
+use crate::notify::{ConnectionInfo, Request};
+use crate::request_ref::RequestRef;
 
-/// For a field of type [`Text`] or `Option<Text>`: STRING or BINARY, in UTF-8 or not,
-/// borrowed from the request.
+/// An argument of a [`Handler`](crate::Handler), taken out of the request.
+///
+/// | type | gives |
+/// |---|---|
+/// | [`Request`] | the message, to keep |
+/// | [`Args<T>`](crate::Args) | its arguments as a `T` (feature `serde`) |
+/// | [`State<T>`] | the router's state, or a part of it |
+/// | [`Connection`] | the connection it came on |
+/// | `Option<E>` | an `E`, `None` if it was rejected |
+/// | `Result<E, E::Rejection>` | the same, with the reason |
+///
+/// Everything is in memory by then, so taking it is synchronous. The order of a handler's
+/// arguments has no meaning beyond this: the first that is rejected says why.
 ///
 /// ```
-/// use serde::Deserialize;
-/// use spop_server::{Request, Text};
+/// use std::net::IpAddr;
 ///
-/// #[derive(Deserialize)]
-/// struct Log<'a> {
-///     #[serde(borrow, deserialize_with = "spop_server::deserialize_text")]
-///     path: Text<'a>,
-///     #[serde(borrow, default, deserialize_with = "spop_server::deserialize_text")]
-///     referer: Option<Text<'a>>,
+/// use spop_server::{Actions, FromRequest, RequestRef, Router};
+///
+/// /// The argument `ip_src`, an address of either family.
+/// struct Source(IpAddr);
+///
+/// impl<S> FromRequest<S> for Source {
+///     type Rejection = &'static str;
+///
+///     fn from_request(request: &RequestRef<'_>, _: &S) -> Result<Self, &'static str> {
+///         let ip = request.arg("ip_src").to_ip();
+///         ip.map(Self).ok_or("argument \"ip_src\" is no address")
+///     }
 /// }
 ///
-/// let request = Request::local("log", [("path", Text::new(b"/\xff").into())])?;
-/// let log: Log<'_> = request.args_as()?;
-/// assert_eq!(log.path.as_bytes(), b"/\xff");
-/// assert_eq!(log.referer, None);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// async fn check(Source(ip): Source) -> Actions {
+///     Actions::new()
+/// }
 ///
-/// # Errors
-/// The deserializer's, when the value is neither.
-pub fn deserialize_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: From<Text<'de>>,
-{
-    <&[u8]>::deserialize(deserializer).map(|bytes| Text::new(bytes).into())
+/// let router: Router = Router::new().message("check-ip", check);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a handler",
+    note = "arguments are `Request`, `Args<T>` (feature `serde`), `State<T>`, `Connection`, an \
+            `Option` or `Result` of one, or a type of yours that implements `FromRequest`",
+    note = "`State<T>` needs a router whose state is a `T`, or has one (`FromRef`)"
+)]
+pub trait FromRequest<S>: Sized {
+    /// Why the request does not have it. Its text goes to the log, so it must hold no byte
+    /// that the request came with.
+    type Rejection: Into<BoxError>;
+
+    /// Takes it.
+    ///
+    /// # Errors
+    /// The rejection: the handler is not called, and the router's
+    /// [`FailurePolicy`](crate::FailurePolicy) answers
+    /// [`Failure::Rejected`](crate::Failure::Rejected).
+    fn from_request(request: &RequestRef<'_>, state: &S) -> Result<Self, Self::Rejection>;
+}
+
+impl<S> FromRequest<S> for Request {
+    type Rejection = Infallible;
+
+    fn from_request(request: &RequestRef<'_>, _: &S) -> Result<Self, Infallible> {
+        Ok(request.to_request())
+    }
+}
+
+impl<E: FromRequest<S>, S> FromRequest<S> for Option<E> {
+    type Rejection = Infallible;
+
+    fn from_request(request: &RequestRef<'_>, state: &S) -> Result<Self, Infallible> {
+        Ok(E::from_request(request, state).ok())
+    }
+}
+
+impl<E: FromRequest<S>, S> FromRequest<S> for Result<E, E::Rejection> {
+    type Rejection = Infallible;
+
+    fn from_request(request: &RequestRef<'_>, state: &S) -> Result<Self, Infallible> {
+        Ok(E::from_request(request, state))
+    }
+}
+
+/// The connection a message came on.
+#[derive(Debug, Clone)]
+pub struct Connection(pub Arc<ConnectionInfo>);
+
+impl Deref for Connection {
+    type Target = ConnectionInfo;
+
+    fn deref(&self) -> &ConnectionInfo {
+        &self.0
+    }
+}
+
+impl<S> FromRequest<S> for Connection {
+    type Rejection = Infallible;
+
+    fn from_request(request: &RequestRef<'_>, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(Arc::clone(request.connection())))
+    }
 }

@@ -1,47 +1,53 @@
 //! What a handler may return.
 
-use std::fmt::Display;
-
 use spop_codec::Actions;
-use tracing::warn;
+use tower::BoxError;
+
+use crate::handler::HandlerError;
 
 /// A handler's result, turned into the actions of the ACK.
 ///
 /// * [`Actions`] as they are;
 /// * `()` and `None`: no actions;
-/// * `Err`: no actions, and a warning in the log. Whoever wants HAProxy to know sets a
-///   variable before the `Err` becomes one.
+/// * `Err`: what the [`FailurePolicy`](crate::FailurePolicy) of the
+///   [`Router`](crate::Router) says, and a line in the log with the error's text. Keep out of
+///   it what clients send.
+///
+/// An error is any type that implements [`Error`](std::error::Error), or a string.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot answer with `{Self}`",
+    note = "it may answer with `Actions`, `()`, an `Option` of these, or a `Result` of these \
+            whose error implements `std::error::Error`"
+)]
 pub trait IntoActions {
     /// The actions.
-    fn into_actions(self) -> Actions;
+    ///
+    /// # Errors
+    /// What the handler said instead.
+    fn into_actions(self) -> Result<Actions, HandlerError>;
 }
 
 impl IntoActions for Actions {
-    fn into_actions(self) -> Actions {
-        self
+    #[inline]
+    fn into_actions(self) -> Result<Actions, HandlerError> {
+        Ok(self)
     }
 }
 
 impl IntoActions for () {
-    fn into_actions(self) -> Actions {
-        Actions::new()
+    fn into_actions(self) -> Result<Actions, HandlerError> {
+        Ok(Actions::new())
     }
 }
 
 impl<T: IntoActions> IntoActions for Option<T> {
-    fn into_actions(self) -> Actions {
-        self.map_or_else(Actions::new, T::into_actions)
+    fn into_actions(self) -> Result<Actions, HandlerError> {
+        self.map_or_else(|| Ok(Actions::new()), T::into_actions)
     }
 }
 
-impl<T: IntoActions, E: Display> IntoActions for Result<T, E> {
-    fn into_actions(self) -> Actions {
-        match self {
-            Ok(actions) => actions.into_actions(),
-            Err(error) => {
-                warn!(%error, "a handler failed; its message is answered without actions");
-                Actions::new()
-            }
-        }
+impl<T: IntoActions, E: Into<BoxError>> IntoActions for Result<T, E> {
+    fn into_actions(self) -> Result<Actions, HandlerError> {
+        self.map_err(HandlerError::new)?.into_actions()
     }
 }

@@ -1,25 +1,26 @@
 //! A tokio engine for SPOE agents: HAProxy asks over SPOP, a [`tower::Service`] answers.
 //!
-//! An agent is a [`Router`] of message names to async functions, and [`serve`]:
+//! An agent is a [`Router`] of message names to async functions, and [`serve`]. A first one
+//! is 15 lines:
 //!
 //! ```no_run
-//! use spop_server::{Actions, Request, Router, Scope, ServeError, serve};
-//! use tokio::net::TcpListener;
+//! # #[cfg(feature = "serde")]
+//! # mod agent {
+//! use spop_server::{Actions, Args, Router, Scope, ServeError, serve};
+//! use std::net::IpAddr;
 //!
-//! /// Sets `sess.<var-prefix>.ip_score` for each client that HAProxy asks about.
-//! async fn check(request: Request) -> Actions {
-//!     let score = match request.arg("ip_src").to_ip() {
-//!         Some(ip) if ip.is_loopback() => 0,
-//!         _ => 100,
-//!     };
+//! /// Sets `sess.<var-prefix>.ip_score` for each client; HAProxy says `args ip_src=src`.
+//! async fn check(Args((ip,)): Args<(IpAddr,)>) -> Actions {
+//!     let score = if ip.is_loopback() { 0 } else { 100 };
 //!     Actions::new().set_var(Scope::Session, "ip_score", score)
 //! }
 //!
-//! #[tokio::main(flavor = "current_thread")]
+//! #[tokio::main]
 //! async fn main() -> Result<(), ServeError> {
-//!     let listener = TcpListener::bind("127.0.0.1:9000").await?;
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:9000").await?;
 //!     serve(listener, Router::new().message("check-ip", check)).await
 //! }
+//! # }
 //! ```
 //!
 //! # What runs where
@@ -33,53 +34,71 @@
 //! * The engine speaks `Service<Notify, Response = Actions, Error = Infallible>`. A
 //!   [`Router`] is one, a [`tower::ServiceBuilder`] stack around it another.
 //! * Each message of a NOTIFY goes to the route of its name as a [`Request`]. A route is an
-//!   async function ([`Router::message`]) or a service ([`Router::message_service`]), which
-//!   may again be a stack.
+//!   async function ([`Router::message`]), a service ([`Router::message_service`]), which may
+//!   again be a stack, or a plain function that borrows ([`Router::message_ref`]).
 //! * Handlers run inside the connection's task: many at once, none blocking another, each
 //!   cancelled by drop when the connection ends. Work that keeps the processor busy for more
 //!   than a fraction of a millisecond belongs on [`tokio::task::spawn_blocking`].
 //!
 //! # Typed arguments
 //!
-//! [`Request::arg`] looks one argument up by its name, [`Request::arg_at`] by its position.
-//! With the feature `serde`, off by default, `Request::args_as` reads them all into a type
-//! that derives `Deserialize`. What the type borrows stays in the request:
+//! A [`Handler`] takes what it needs as arguments, as in axum: [`Args`] with the feature
+//! `serde`, off by default, the router's [`State`], the [`Connection`], the whole [`Request`],
+//! or a type of your own that comes [`FromRequest`].
 //!
 //! ```
 //! # #[cfg(feature = "serde")]
 //! # mod example {
+//! use std::collections::HashSet;
 //! use std::net::IpAddr;
+//! use std::sync::Arc;
 //!
 //! use serde::Deserialize;
-//! use spop_server::{Actions, ArgsError, Request, Scope};
+//! use spop_server::{Actions, Args, ArgsError, RequestRef, Router, Scope, State};
 //!
 //! #[derive(Deserialize)]
-//! struct CheckIp<'a> {
+//! struct CheckIp {
 //!     ip_src: IpAddr,
-//!     port: u16,
-//!     user_agent: Option<&'a str>,
+//!     port: Option<u16>,
 //! }
 //!
-//! async fn check(request: Request) -> Result<Actions, ArgsError> {
-//!     let args: CheckIp<'_> = request.args_as()?;
-//!     let score = match (args.ip_src.is_loopback(), args.port, args.user_agent) {
-//!         (true, _, _) => 0,
-//!         (false, 443, Some(_)) => 10,
-//!         _ => 100,
+//! type Denied = Arc<HashSet<IpAddr>>;
+//!
+//! async fn check_ip(State(denied): State<Denied>, Args(args): Args<CheckIp>) -> Actions {
+//!     let score = match (denied.contains(&args.ip_src), args.port) {
+//!         (true, _) => 100,
+//!         (false, Some(443)) => 0,
+//!         (false, _) => 10,
 //!     };
-//!     Ok(Actions::new().set_var(Scope::Session, "ip_score", score))
+//!     Actions::new().set_var(Scope::Session, "ip_score", score)
+//! }
+//!
+//! /// Nothing to wait for: reads the arguments where they are, and allocates nothing.
+//! fn check_path(request: &RequestRef<'_>) -> Result<Actions, ArgsError> {
+//!     let (path, agent): (&str, Option<&str>) = request.args_as()?;
+//!     let odd = path.starts_with("/admin") || agent.is_none();
+//!     Ok(Actions::new().set_var(Scope::Request, "odd", odd))
+//! }
+//!
+//! fn router(denied: HashSet<IpAddr>) -> Router {
+//!     Router::new()
+//!         .message("check-ip", check_ip)
+//!         .message_ref("check-path", check_path)
+//!         .with_state(Arc::new(denied))
 //! }
 //! # }
 //! ```
 //!
-//! Arguments that do not fit are answered without actions, and logged:
+//! Arguments that do not fit are answered without actions, or with what
+//! [`Router::failure_policy`] says, and logged:
 //! `argument "port" of message "check-ip": expected u16, found INT64 out of its range`.
+//! [`Request::arg`] and [`Request::arg_at`] look one up without any type to fit.
 //!
 //! # What it holds to
 //!
 //! * **One ACK for each NOTIFY**: when a handler fails, panics, misses its deadline, returns
 //!   what HAProxy cannot read, or does not exist. What such an ACK carries is
-//!   [`Config::with_failure_actions`]; after a deadline nothing else is sent for that NOTIFY.
+//!   [`Config::with_failure_policy`]; after a deadline nothing else is sent for that NOTIFY.
 //! * **One writer per connection**, TCP_NODELAY, and answers that are ready together leave in
 //!   one write, of at most 8 KiB.
 //! * **Bounded**: connections, NOTIFYs in flight, frame size, and every wait ([`Config`]).
@@ -97,23 +116,40 @@ struct Readme;
 mod config;
 mod connection;
 mod error;
-#[cfg(feature = "serde")]
 mod extract;
+mod failure;
+mod handler;
 mod into_actions;
+pub mod layer;
+mod listener;
 mod notify;
+mod observe;
+mod peer;
+mod request_ref;
 mod router;
 mod serve;
 
-pub use config::{Config, Failure};
+pub use config::Config;
 pub use connection::serve_connection;
 pub use error::ServeError;
 #[cfg(feature = "serde")]
-pub use extract::{ArgId, ArgsError, deserialize_text};
+pub use extract::{ArgId, Args, ArgsError, deserialize_text};
+pub use extract::{Connection, FromRef, FromRequest, State};
+pub use failure::{Failure, FailurePolicy};
+pub use handler::{Handler, HandlerError, HandlerFuture};
 pub use into_actions::IntoActions;
+#[cfg(feature = "tls")]
+pub use listener::tls;
+pub use listener::{
+    BoundListener, Endpoint, EndpointError, ListenError, Listener, UnixListener, inherited,
+};
 pub use notify::{ConnectionInfo, Notify, Request};
-pub use router::{Route, Router, RouterFuture};
+pub use observe::{ConnectionEnd, Observer};
+pub use peer::Peer;
+pub use request_ref::RequestRef;
+pub use router::{Route, RouteFuture, Router, RouterFuture};
 pub use serve::{Serve, serve};
 pub use spop_codec::{
-    Action, ActionError, Actions, AgentConfig, Arg, Capabilities, Message, Negotiated, Scope, Text,
-    TooManyArgs, TypedData,
+    Action, ActionError, Actions, AgentConfig, Arg, Capabilities, Closed, Message, Negotiated,
+    Scope, Text, TooManyArgs, TypedData,
 };

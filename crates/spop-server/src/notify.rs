@@ -1,11 +1,12 @@
 //! What services are asked: a whole NOTIFY, or one message of it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use spop_codec::{Message, Messages, Negotiated, NotifyBuilder, Text, TooManyArgs, TypedData};
+
+use crate::peer::Peer;
 
 /// A NOTIFY as the engine hands it to its service. Cloning copies no payload.
 ///
@@ -41,7 +42,7 @@ impl Notify {
     }
 
     /// The connection it came on.
-    pub fn connection(&self) -> &ConnectionInfo {
+    pub const fn connection(&self) -> &Arc<ConnectionInfo> {
         &self.connection
     }
 
@@ -197,7 +198,7 @@ impl Request {
     }
 
     /// The connection it came on.
-    pub fn connection(&self) -> &ConnectionInfo {
+    pub const fn connection(&self) -> &Arc<ConnectionInfo> {
         &self.connection
     }
 
@@ -206,7 +207,7 @@ impl Request {
         self.received
     }
 
-    fn message(&self) -> Option<Message<'_>> {
+    pub(crate) fn message(&self) -> Option<Message<'_>> {
         Message::from_bytes(&self.message)
     }
 }
@@ -214,17 +215,13 @@ impl Request {
 /// A connection that has shaken hands. The default is no connection at all.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionInfo {
-    peer: Option<SocketAddr>,
+    peer: Peer,
     engine_id: Option<Bytes>,
     negotiated: Option<Negotiated>,
 }
 
 impl ConnectionInfo {
-    pub(crate) const fn new(
-        peer: Option<SocketAddr>,
-        engine_id: Option<Bytes>,
-        negotiated: Negotiated,
-    ) -> Self {
+    pub(crate) const fn new(peer: Peer, engine_id: Option<Bytes>, negotiated: Negotiated) -> Self {
         Self {
             peer,
             engine_id,
@@ -232,9 +229,9 @@ impl ConnectionInfo {
         }
     }
 
-    /// HAProxy's end, if the transport has addresses.
-    pub const fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+    /// HAProxy's end.
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// HAProxy's `engine-id`: the process that asks (up to 3.0: its thread). Shared by many

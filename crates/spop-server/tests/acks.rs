@@ -66,11 +66,11 @@ async fn an_empty_notify_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn messages_of_one_notify_run_together_and_answer_in_order() {
     let router = Router::new()
-        .message("first", async |_| {
+        .message("first", async || {
             tokio::time::sleep(Duration::from_millis(300)).await;
             Actions::new().set_var(Scope::Session, "who", "first")
         })
-        .message("second", async |_| {
+        .message("second", async || {
             tokio::time::sleep(Duration::from_millis(200)).await;
             Actions::new().set_var(Scope::Session, "who", "second")
         });
@@ -144,7 +144,7 @@ async fn more_than_the_limit_in_flight_are_answered_in_turn() {
     let most = Arc::new(AtomicUsize::new(0));
     let router = {
         let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-        Router::new().message("never", move |_| {
+        Router::new().message("never", move || {
             let guard = Running::new(&running);
             most.fetch_max(running.load(Ordering::SeqCst), Ordering::SeqCst);
             async move {
@@ -180,7 +180,7 @@ async fn nothing_follows_an_answer_by_policy() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_gives_up_by_itself_is_heard_however_late_the_machine() {
     let config = telling().with_handler_timeout(Duration::from_millis(12));
-    let router = Router::new().message("impatient", async |_| {
+    let router = Router::new().message("impatient", async || {
         let never = std::future::pending::<Actions>();
         match tokio::time::timeout(Duration::from_millis(8), never).await {
             Ok(actions) => actions,
@@ -205,7 +205,7 @@ async fn handlers_are_dropped_with_their_connection() {
     let running = Arc::new(AtomicUsize::new(0));
     let router = {
         let running = Arc::clone(&running);
-        Router::new().message("never", move |_| {
+        Router::new().message("never", move || {
             let guard = Running::new(&running);
             async move {
                 let _guard = guard;

@@ -17,7 +17,8 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use spop_server::{
-    Actions, ArgId, ArgsError, IntoActions, Request, Scope, Text, TypedData, deserialize_text,
+    Actions, ArgId, ArgsError, Failure, IntoActions, Request, Scope, Text, TypedData,
+    deserialize_text,
 };
 
 type Args<'a> = &'a [(&'a str, TypedData<'a>)];
@@ -428,7 +429,8 @@ async fn in_a_handler() {
     let scored = Actions::new().set_var(Scope::Session, "score", 1_i32);
     assert_eq!(answer.unwrap(), scored);
     let answer = spawned(check_ip(request(&[]))).await.unwrap();
-    assert_eq!(answer.into_actions(), Actions::new());
+    let error = answer.into_actions().unwrap_err();
+    assert_eq!(error.failure(), Failure::Rejected);
 }
 
 /// A value that owns what it holds, for proptest.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use spop_client::spop_codec::{Frame, FrameDecoder, HaproxyHello, Status};
 use spop_client::{Client, ClientError, Connection, health_check};
-use spop_server::{Config, serve_connection};
+use spop_server::{Config, Peer, serve_connection};
 use support::{answer, connect, notify, obedient};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
@@ -68,7 +68,12 @@ fn recorded() -> (DuplexStream, Writes) {
         io,
         writes: Arc::clone(&writes),
     };
-    tokio::spawn(serve_connection(agent, None, obedient(), Config::new()));
+    tokio::spawn(serve_connection(
+        agent,
+        Peer::Local,
+        obedient(),
+        Config::new(),
+    ));
     (haproxy, writes)
 }
 
@@ -152,7 +157,7 @@ async fn one_byte_at_a_time() {
 async fn a_peer_that_reads_nothing_is_dropped() {
     let (haproxy, agent) = duplex(256);
     let config = Config::new().with_write_timeout(Duration::from_secs(3));
-    let served = tokio::spawn(serve_connection(agent, None, obedient(), config));
+    let served = tokio::spawn(serve_connection(agent, Peer::Local, obedient(), config));
     let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
         .await
         .unwrap();
@@ -173,7 +178,12 @@ async fn a_peer_that_reads_nothing_is_dropped() {
 async fn a_peer_that_says_nothing_is_dropped() {
     let (haproxy, agent) = duplex(256);
     let mut connection = Connection::new(haproxy).with_timeout(Some(Duration::from_secs(30)));
-    let served = tokio::spawn(serve_connection(agent, None, obedient(), Config::new()));
+    let served = tokio::spawn(serve_connection(
+        agent,
+        Peer::Local,
+        obedient(),
+        Config::new(),
+    ));
     assert!(matches!(connection.recv().await, Err(ClientError::Closed)));
     served.await.unwrap();
 }
@@ -192,7 +202,12 @@ async fn junk_ends_its_own_connection_with_a_status() {
     ];
     for (junk, status) in cases {
         let (haproxy, agent) = duplex(1 << 16);
-        tokio::spawn(serve_connection(agent, None, obedient(), Config::new()));
+        tokio::spawn(serve_connection(
+            agent,
+            Peer::Local,
+            obedient(),
+            Config::new(),
+        ));
         let mut connection = Connection::new(haproxy);
         connection.send_raw(junk).await.unwrap();
         match connection.recv().await {

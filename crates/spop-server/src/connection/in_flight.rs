@@ -17,53 +17,83 @@ use futures_util::task::AtomicWaker;
 use spop_codec::AckTicket;
 use tokio::time::Instant;
 
-/// A handler is done, by panic if there is no output.
-pub(super) type Finished<T> = (AckTicket, Option<T>);
+use super::{Place, Shared};
+use crate::failure::Failure;
 
-/// Futures in progress, each with the ticket it is to answer.
-pub(super) struct InFlight<F: Future> {
+/// Slots that a quiet connection keeps.
+const QUIET_SLOTS: usize = 4;
+
+/// The duty to answer one NOTIFY.
+#[derive(Debug)]
+pub(super) struct Duty {
+    pub(super) ticket: AckTicket,
+    /// When the NOTIFY was read.
+    pub(super) received: Instant,
+}
+
+/// A handler is done, one way or the other.
+pub(super) type Finished<T> = (Duty, Result<T, Failure>);
+
+/// Futures in progress, each with the duty it is to fulfil.
+pub(super) struct InFlight<F> {
     slots: Vec<Slot<F>>,
     free: Vec<usize>,
     woken: Arc<Woken>,
+    /// No future is due before this. It may be a little early: it moves on when it is past,
+    /// not with every future that ends.
+    next_due: Option<Instant>,
+    shared: Arc<Shared>,
 }
 
 struct Slot<F> {
     future: Pin<Box<Option<F>>>,
-    /// The duty to answer, and when it is due. `None`: the slot is free.
-    pending: Option<(AckTicket, Instant)>,
+    /// `None`: the slot is free.
+    duty: Option<Duty>,
+    place: Option<Place>,
     waker: Waker,
 }
 
 impl<F: Future> InFlight<F> {
-    /// For up to `limit` futures at once. Memory is taken as they come.
-    pub(super) fn new(limit: usize) -> Self {
+    /// Memory is taken as futures come, up to the limit of NOTIFYs in flight.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            woken: Arc::new(Woken::new(limit)),
+            woken: Arc::new(Woken::new(shared.config.agent.max_in_flight())),
+            next_due: None,
+            shared,
         }
     }
 
-    /// Polls `future` once, and keeps it if it is not ready.
-    pub(super) fn start(
-        &mut self,
-        ticket: AckTicket,
-        future: F,
-        due: Instant,
-    ) -> Option<Finished<F::Output>> {
+    /// Polls `future` once, and keeps it if it is not ready, and if there is a place.
+    pub(super) fn start(&mut self, duty: Duty, future: F) -> Option<Finished<F::Output>> {
+        let received = duty.received;
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len();
             self.slots.push(Slot {
                 future: Box::pin(None),
-                pending: None,
+                duty: None,
+                place: None,
                 waker: self.woken.waker(index),
             });
             index
         });
         let slot = self.slots.get_mut(index)?;
         slot.future.set(Some(future));
-        slot.pending = Some((ticket, due));
-        self.poll(index)
+        slot.duty = Some(duty);
+        let finished = self.poll(index);
+        if finished.is_some() {
+            return finished;
+        }
+        let slot = self.slots.get_mut(index)?;
+        slot.place = self.shared.wait();
+        if slot.place.is_none() {
+            let duty = self.release(index)?;
+            return Some((duty, Err(Failure::Overload)));
+        }
+        let due = received + self.shared.config.handler_timeout;
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        None
     }
 
     /// Wakes `waker` when any of the futures wants to be polled.
@@ -86,23 +116,34 @@ impl<F: Future> InFlight<F> {
         // Unwind safe: after a panic the future is dropped and never polled again.
         let output = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
             Ok(Poll::Pending) => return None,
-            Ok(Poll::Ready(output)) => Some(output),
-            Err(_panic) => None,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(_panic) => Err(Failure::Panic),
         };
-        self.release(index).map(|ticket| (ticket, output))
+        self.release(index).map(|duty| (duty, output))
     }
 
-    /// Drops a future that is due at `now`, and gives its ticket.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<AckTicket> {
-        let is_due = |slot: &Slot<F>| slot.pending.as_ref().is_some_and(|(_, due)| *due <= now);
-        let index = self.slots.iter().position(is_due)?;
-        self.release(index)
+    /// Drops a future that is due at `now`, and gives its duty.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Duty> {
+        if self.next_due.is_none_or(|due| now < due) {
+            return None;
+        }
+        let first = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((slot.duty.as_ref()?.received, index)))
+            .min();
+        let due = first.map(|(received, _)| received + self.shared.config.handler_timeout);
+        self.next_due = due;
+        match first {
+            Some((_, index)) if due.is_some_and(|due| due <= now) => self.release(index),
+            _ => None,
+        }
     }
 
-    /// When the first future in progress is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let pending = self.slots.iter().filter_map(|slot| slot.pending.as_ref());
-        pending.map(|(_, due)| *due).min()
+    /// When to [`expire`](Self::expire) next.
+    pub(super) const fn next_due(&self) -> Option<Instant> {
+        self.next_due
     }
 
     /// How many futures are in progress.
@@ -110,24 +151,41 @@ impl<F: Future> InFlight<F> {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether there are more slots than a quiet connection needs.
+    pub(super) const fn holds_memory(&self) -> bool {
+        self.slots.len() > QUIET_SLOTS
+    }
+
+    /// Gives the memory of the slots back, if none is in use.
+    pub(super) fn shrink(&mut self) {
+        if self.len() == 0 {
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
+    }
+}
+
+impl<F> InFlight<F> {
     /// Drops all futures: their answers have no one to go to any more.
     pub(super) fn clear(&mut self) {
         for index in 0..self.slots.len() {
             self.release(index);
         }
+        self.next_due = None;
     }
 
     /// Frees a slot, if it is in use.
-    fn release(&mut self, index: usize) -> Option<AckTicket> {
+    fn release(&mut self, index: usize) -> Option<Duty> {
         let slot = self.slots.get_mut(index)?;
-        let (ticket, _) = slot.pending.take()?;
+        let duty = slot.duty.take()?;
+        slot.place = None;
         self.free.push(index);
         // A handler may panic while it is dropped, too.
         let dropped = catch_unwind(AssertUnwindSafe(|| slot.future.set(None)));
         if dropped.is_err() {
             slot.future = Box::pin(None);
         }
-        Some(ticket)
+        Some(duty)
     }
 }
 

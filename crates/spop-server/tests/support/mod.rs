@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use spop_client::Client;
 use spop_client::spop_codec::{Ack, HaproxyHello, Notify as Frame, NotifyBuilder, TypedData};
-use spop_server::{Action, Actions, Config, Notify, Request, Router, Scope, serve_connection};
+use spop_server::{
+    Action, Actions, Config, FailurePolicy, Notify, Peer, Request, Router, Scope, serve_connection,
+};
 use tokio::io::DuplexStream;
 use tower_service::Service;
 
@@ -22,7 +24,7 @@ where
         + 'static,
 {
     let (haproxy, agent) = tokio::io::duplex(1 << 20);
-    tokio::spawn(serve_connection(agent, None, service, config));
+    tokio::spawn(serve_connection(agent, Peer::Local, service, config));
     Client::handshake(haproxy, HaproxyHello::new(16_380, "test-engine"))
         .await
         .unwrap()
@@ -31,30 +33,30 @@ where
 /// An agent whose handler does what the request's message says.
 pub(crate) fn obedient() -> Router {
     Router::new()
-        .message("ready", async |_| answer("ready"))
+        .message("ready", async || answer("ready"))
         .message("slow", async |request: Request| {
             let millis = request.arg("ms").to_u64().unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(millis)).await;
             answer("slow")
         })
-        .message("yield", async |_| {
+        .message("yield", async || {
             tokio::task::yield_now().await;
             answer("yield")
         })
-        .message("fail", async |_| Err::<Actions, _>("no such luck"))
-        .message("panic", async |_| -> Actions { panic!("on request") })
-        .message("panic-later", async |_| -> Actions {
+        .message("fail", async || Err::<Actions, _>("no such luck"))
+        .message("panic", async || -> Actions { panic!("on request") })
+        .message("panic-later", async || -> Actions {
             tokio::task::yield_now().await;
             panic!("on request, later")
         })
-        .message("panic-at-once", |_| -> std::future::Ready<Actions> {
+        .message("panic-at-once", || -> std::future::Ready<Actions> {
             panic!("before there is a future")
         })
-        .message("never", async |_| std::future::pending::<Actions>().await)
-        .message("void", async |_| {
+        .message("never", async || std::future::pending::<Actions>().await)
+        .message("void", async || {
             answer("void").set_var(Scope::Session, "not a name", 1)
         })
-        .message("huge", async |_| {
+        .message("huge", async || {
             Actions::new().set_var(Scope::Session, "huge", "x".repeat(2000).as_str())
         })
         .message("echo", async |request: Request| {
@@ -73,9 +75,9 @@ pub(crate) fn answer(how: &str) -> Actions {
 
 /// A configuration whose failures set `sess.failure`.
 pub(crate) fn telling() -> Config {
-    Config::new().with_failure_actions(|failure| {
+    Config::new().with_failure_policy(FailurePolicy::from_fn(|failure| {
         Actions::new().set_var(Scope::Session, "failure", failure.as_str())
-    })
+    }))
 }
 
 pub(crate) fn notify(stream_id: u64, message: &str) -> Frame {

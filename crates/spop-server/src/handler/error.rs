@@ -1,0 +1,72 @@
+//! Why a handler has no actions.
+
+use std::error::Error;
+use std::fmt;
+
+use tower::BoxError;
+
+use crate::failure::Failure;
+
+/// What a handler's `Err`, or arguments that did not fit, became. The
+/// [`FailurePolicy`](crate::FailurePolicy) of the [`Router`](crate::Router) answers it, and
+/// the log says it: once per route as a warning, then at debug level.
+///
+/// Handlers rarely name it, since each error converts into it: `?` in a handler that returns
+/// `Result<Actions, BoxError>` or a type of its own is enough. One that wants to say that it
+/// was asked wrongly returns [`rejected`](Self::rejected).
+#[derive(Debug)]
+pub struct HandlerError {
+    failure: Failure,
+    error: BoxError,
+}
+
+impl HandlerError {
+    /// The handler failed: [`Failure::Error`]. If `error` is an
+    /// [`ArgsError`](crate::ArgsError), it was asked wrongly: [`Failure::Rejected`]. A
+    /// `HandlerError` stays what it is.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        match error.into().downcast::<Self>() {
+            Ok(itself) => *itself,
+            Err(error) if is_args_error(&error) => Self::rejected(error),
+            Err(error) => Self {
+                failure: Failure::Error,
+                error,
+            },
+        }
+    }
+
+    /// The message is not what the handler takes: [`Failure::Rejected`].
+    pub fn rejected(reason: impl Into<BoxError>) -> Self {
+        Self {
+            failure: Failure::Rejected,
+            error: reason.into(),
+        }
+    }
+
+    /// What the policy is asked for.
+    pub const fn failure(&self) -> Failure {
+        self.failure
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for HandlerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+#[cfg(feature = "serde")]
+fn is_args_error(error: &BoxError) -> bool {
+    error.is::<crate::ArgsError>()
+}
+
+#[cfg(not(feature = "serde"))]
+const fn is_args_error(_: &BoxError) -> bool {
+    false
+}

@@ -1,0 +1,194 @@
+//! A span for each NOTIFY or message, and an event when it ends.
+
+mod make_span;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use pin_project_lite::pin_project;
+use tower::Layer;
+use tower_service::Service;
+use tracing::{Level, Span};
+
+use super::accessors;
+use super::received::{Received, since};
+use crate::failure::Failure;
+use make_span::at_level;
+pub use make_span::{DefaultMakeSpan, MakeSpan};
+
+/// Puts each request in a [`tracing`] span, and says in it, once, how it ended and how long
+/// after it was [received](Received::received): `answered`, or `failed` with the
+/// [`Failure`].
+///
+/// | around | span | fields |
+/// |---|---|---|
+/// | a [`Notify`](crate::Notify) | `notify` | `messages` (names), `stream_id`, `frame_id`, `engine_id`, `peer` |
+/// | a [`Request`](crate::Request) | `message` | `name`, `engine_id`, `peer` |
+///
+/// Values of arguments are never logged, and what is logged of HAProxy's text is escaped.
+/// When no subscriber wants the span, nothing is formatted or allocated and no clock is
+/// read.
+///
+/// ```
+/// use spop_server::Router;
+/// use spop_server::layer::TraceLayer;
+/// use tower::ServiceBuilder;
+/// use tracing::Level;
+///
+/// let service = ServiceBuilder::new()
+///     .layer(TraceLayer::new().level(Level::INFO))
+///     .service(Router::<()>::new());
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct TraceLayer<M = DefaultMakeSpan> {
+    make_span: M,
+    level: Level,
+}
+
+impl TraceLayer {
+    /// Spans and events at [`Level::DEBUG`].
+    pub const fn new() -> Self {
+        Self {
+            make_span: DefaultMakeSpan::new(Level::DEBUG),
+            level: Level::DEBUG,
+        }
+    }
+
+    /// Spans and events at `level`.
+    #[must_use]
+    pub const fn level(self, level: Level) -> Self {
+        Self {
+            make_span: DefaultMakeSpan::new(level),
+            level,
+        }
+    }
+}
+
+impl<M> TraceLayer<M> {
+    /// Spans by a function of the request, or another [`MakeSpan`].
+    ///
+    /// ```
+    /// use spop_server::Request;
+    /// use spop_server::layer::TraceLayer;
+    /// use tracing::debug_span;
+    ///
+    /// let layer = TraceLayer::new()
+    ///     .make_span_with(|request: &Request| debug_span!("check", name = %request.name()));
+    /// ```
+    pub fn make_span_with<N>(self, make_span: N) -> TraceLayer<N> {
+        TraceLayer {
+            make_span,
+            level: self.level,
+        }
+    }
+}
+
+impl Default for TraceLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S, M: Clone> Layer<S> for TraceLayer<M> {
+    type Service = Trace<S, M>;
+
+    fn layer(&self, inner: S) -> Trace<S, M> {
+        Trace {
+            inner,
+            make_span: self.make_span.clone(),
+            level: self.level,
+        }
+    }
+}
+
+/// The service that [`TraceLayer`] makes.
+#[derive(Debug, Clone, Copy)]
+pub struct Trace<S, M = DefaultMakeSpan> {
+    inner: S,
+    make_span: M,
+    level: Level,
+}
+
+impl<S, M> Trace<S, M> {
+    accessors!(S);
+}
+
+impl<S, R, M> Service<R> for Trace<S, M>
+where
+    S: Service<R, Error: 'static>,
+    R: Received,
+    M: MakeSpan<R>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TraceFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let span = self.make_span.make_span(&request);
+        let received = request.received();
+        let answer = span.in_scope(|| self.inner.call(request));
+        TraceFuture {
+            answer,
+            span,
+            received,
+            level: self.level,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Trace`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct TraceFuture<F> {
+        #[pin]
+        answer: F,
+        span: Span,
+        received: Instant,
+        level: Level,
+    }
+}
+
+impl<F, T, E> Future for TraceFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: 'static,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _in_span = this.span.enter();
+        let answer = this.answer.poll(cx);
+        if let Poll::Ready(answer) = &answer
+            && !this.span.is_disabled()
+        {
+            let received = *this.received;
+            match answer {
+                Ok(_) => at_level!(event, *this.level, latency = ?since(received), "answered"),
+                Err(error) => at_level!(
+                    event,
+                    *this.level,
+                    latency = ?since(received),
+                    failure = %Failure::of_any(error),
+                    "failed"
+                ),
+            }
+        }
+        answer
+    }
+}
+
+impl<F> fmt::Debug for TraceFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceFuture")
+            .field("span", &self.span)
+            .finish_non_exhaustive()
+    }
+}

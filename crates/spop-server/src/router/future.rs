@@ -1,0 +1,95 @@
+//! The answers of all messages of a NOTIFY, joined.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::{JoinAll, join_all};
+use spop_codec::Actions;
+
+use super::route::RouteFuture;
+
+/// The future of a [`Router`](super::Router).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct RouterFuture(State);
+
+enum State {
+    /// The answer of the only message.
+    One(RouteFuture),
+    Many(Box<Many>),
+}
+
+struct Many {
+    /// Of the first messages.
+    done: Actions,
+    /// Of the others.
+    running: JoinAll<RouteFuture>,
+}
+
+impl RouterFuture {
+    pub(super) const fn one(answer: RouteFuture) -> Self {
+        Self(State::One(answer))
+    }
+
+    /// Puts `answers` behind `done`, in message order, or gives the future of that.
+    pub(super) fn join(
+        answers: impl Iterator<Item = Result<Actions, RouteFuture>>,
+        done: &mut Actions,
+    ) -> Option<Self> {
+        let mut running = Vec::new();
+        for answer in answers {
+            match answer {
+                Ok(actions) if running.is_empty() => append(done, actions),
+                Ok(actions) => running.push(RouteFuture::ready(actions)),
+                Err(answer) => running.push(answer),
+            }
+        }
+        if running.is_empty() {
+            return None;
+        }
+        Some(Self(State::Many(Box::new(Many {
+            done: mem::take(done),
+            running: join_all(running),
+        }))))
+    }
+}
+
+impl Future for RouterFuture {
+    type Output = Result<Actions, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::One(answer) => Pin::new(answer).poll(cx),
+            State::Many(many) => Pin::new(&mut many.running).poll(cx).map(|answers| {
+                let mut all = mem::take(&mut many.done);
+                for answer in answers {
+                    let Ok(actions) = answer;
+                    append(&mut all, actions);
+                }
+                Ok(all)
+            }),
+        }
+    }
+}
+
+/// Without a copy if there is nothing yet.
+fn append(all: &mut Actions, actions: Actions) {
+    if all.is_empty() && all.error().is_none() {
+        *all = actions;
+    } else {
+        all.append(&actions);
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "One",
+            Self::Many(_) => "Many",
+        })
+    }
+}
