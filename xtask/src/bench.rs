@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: the figures in the docs, measured again.
 
+mod callgrind;
 mod codec;
+mod engine;
 mod haproxy;
+mod requests;
 
 use std::process::ExitCode;
 
@@ -17,6 +20,7 @@ use crate::cargo::{cargo, run as run_cargo};
 #[derive(Subcommand)]
 pub(crate) enum Benchmark {
     Codec(codec::Options),
+    Engine(engine::Options),
     Haproxy(haproxy::Options),
 }
 
@@ -31,12 +35,13 @@ pub(crate) async fn run(benchmark: Benchmark) -> Result<ExitCode> {
     }
     match benchmark {
         Benchmark::Codec(options) => codec::run(options).await?,
+        Benchmark::Engine(options) => engine::run(options).await?,
         Benchmark::Haproxy(options) => haproxy::run(options).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The middle of some values, and their range: `12.3 [11.8-14.0]`.
+/// The middle of some values, and their range: `12.3 [11.8–14.0]`.
 pub(crate) fn median(mut values: Vec<f64>) -> Spread {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
@@ -58,9 +63,13 @@ pub(crate) struct Spread {
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // As many digits as say something.
-        let digits = if self.middle < 10.0 { 2 } else { 1 };
+        let digits = match self.middle {
+            ..10.0 => 2,
+            ..1000.0 => 1,
+            _ => 0,
+        };
         let text = format!(
-            "{:.digits$} [{:.digits$}-{:.digits$}]",
+            "{:.digits$} [{:.digits$}–{:.digits$}]",
             self.middle, self.low, self.high
         );
         f.pad(&text)

@@ -58,6 +58,42 @@ pub(crate) async fn build_agent(profile: Profile) -> Result<PathBuf> {
     Ok(dir.join("spoa-gcra"))
 }
 
+/// Builds a benchmark of `package` and says where it is.
+pub(crate) async fn build_bench(package: &str, name: &str) -> Result<PathBuf> {
+    let bench = ["bench", "-p", package, "--bench", name, "--no-run"];
+    executable(&mut cargo(bench), name).await
+}
+
+/// Builds the command `name` of `package`, for figures, and says where it is.
+pub(crate) async fn build_command(package: &str, name: &str) -> Result<PathBuf> {
+    let build = ["build", "--release", "-p", package, "--bin", name];
+    executable(&mut cargo(build), name).await
+}
+
+/// Runs a Cargo command that builds the target `name`, and says where that is. What the
+/// compilers say is shown.
+async fn executable(command: &mut Command, name: &str) -> Result<PathBuf> {
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let what = line_of(command);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0);
+    let child = command.spawn().with_context(|| what.clone())?;
+    let mut group = Group(child.id());
+    let output = child.wait_with_output().await?;
+    group.0 = None;
+    if !output.status.success() {
+        bail!("{what}: {}", output.status);
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message.pointer("/target/name").is_some_and(|n| n == name))
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .with_context(|| format!("Cargo does not say where it put {name}"))
+}
+
 /// Runs it and returns what it prints.
 pub(crate) async fn output(command: &mut Command) -> Result<String> {
     let what = line_of(command);

@@ -60,8 +60,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 
 async fn provision() -> Result<()> {
     let (engines, _valkey) =
-        tokio::task::spawn_blocking(|| anyhow::Ok((Haproxy::engines()?, Valkey::find()?)))
-            .await??;
+        tokio::task::spawn_blocking(|| anyhow::Ok((Haproxy::all()?, Valkey::find()?))).await??;
     for haproxy in &engines {
         let engine = if haproxy.has_mux_engine() {
             "from 3.1 on"
@@ -87,7 +86,7 @@ async fn lints() -> Result<()> {
 }
 
 async fn shipped_files() -> Result<()> {
-    for haproxy in Haproxy::engines()? {
+    for haproxy in Haproxy::all()? {
         check_shipped_files(&haproxy)?;
         println!("HAProxy {} takes them without a warning", haproxy.version());
     }

@@ -19,6 +19,8 @@ pub(crate) enum Suite {
     Own,
     /// The named suite of Debian, from the mirror that this machine already uses.
     Debian(&'static str),
+    /// The first suite, which is not whole by itself, and the second for what it lacks.
+    Over(&'static str, &'static str),
 }
 
 /// Unpacks `packages` of `suite` and their dependencies into `root`, which it creates.
@@ -35,10 +37,13 @@ pub(crate) fn unpack(suite: Suite, packages: &[&str], scratch: &Path, root: &Pat
 
     // Of indexes that it cannot get, apt only warns; that is then why a package is unknown.
     let warning = run(apt_get(&config).arg("update"))?;
-    run(apt_get(&config)
-        .args(["--yes", "--download-only", "install"])
-        .args(packages))
-    .map_err(|error| warning.map_or(error, Error::msg))?;
+    let mut install = apt_get(&config);
+    install.args(["--yes", "--download-only"]);
+    if let Suite::Over(first, _) = suite {
+        install.args(["--target-release", first]);
+    }
+    run(install.arg("install").args(packages))
+        .map_err(|error| warning.map_or(error, Error::msg))?;
     for entry in fs::read_dir(scratch.join("cache/archives"))? {
         let package = entry?.path();
         if package.extension() == Some(OsStr::new("deb")) {
@@ -121,10 +126,13 @@ fn source_lines(suite: Suite) -> Result<String> {
     let sources = machine_sources();
     let lines = match suite {
         Suite::Own => own_lines(&sources, codename),
-        Suite::Debian(_) if field("ID") != Some("debian") => {
+        _ if field("ID") != Some("debian") => {
             bail!("this machine is not Debian, so no mirror of Debian is known")
         }
         Suite::Debian(name) => debian_line(&sources, codename, name),
+        Suite::Over(first, second) => {
+            debian_line(&sources, codename, first) + &debian_line(&sources, codename, second)
+        }
     };
     if lines.is_empty() {
         bail!("apt's sources on this machine have no entry for {codename}");

@@ -1,6 +1,8 @@
-//! Runs HAProxy with the files that this project ships in `deploy/haproxy`.
+//! Runs HAProxy: with the files that this project ships in `deploy/haproxy`, or with a
+//! test's own.
 
 use std::fs;
+use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,10 +57,19 @@ impl Setup {
 #[derive(Debug)]
 pub struct Server {
     process: Process,
+    launch: Launch,
     http: SocketAddr,
     stats: SocketAddr,
-    /// Where its configuration is, if it is not the shipped one.
-    _config: Option<TempDir>,
+}
+
+/// How it is started, the first time and at a reload.
+#[derive(Debug)]
+struct Launch {
+    haproxy: Haproxy,
+    config: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    /// Where files of its own are: a configuration that is not the shipped one, its socket.
+    dir: TempDir,
 }
 
 impl Server {
@@ -68,31 +79,52 @@ impl Server {
     /// # Errors
     /// When it does not start, with what it said.
     pub async fn start(haproxy: &Haproxy, setup: &Setup) -> Result<Self> {
+        let shipped = workspace_root().join(SHIPPED);
+        let dir = TempDir::with_prefix("haproxy-")?;
+        let config = if setup.changes.is_empty() {
+            shipped
+        } else {
+            changed_copy(&shipped, &setup.changes, dir.path())?
+        };
+        Self::launch(haproxy, config, environment(setup), dir).await
+    }
+
+    /// [`Server::start`] with files of the caller's own, by name and text; the first is the
+    /// configuration. In it `"$HTTP_BIND"` and `"$STATS_BIND"` are the addresses to bind to,
+    /// the latter with `stats uri /`, and `"$RUNTIME_SOCKET"` the path for a `stats socket`.
+    ///
+    /// # Errors
+    /// When it does not start, with what it said.
+    pub async fn start_with(haproxy: &Haproxy, files: &[(&str, &str)]) -> Result<Self> {
+        let dir = TempDir::with_prefix("haproxy-")?;
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text)?;
+        }
+        let (config, _) = files.first().context("HAProxy needs a configuration")?;
+        Self::launch(haproxy, dir.path().join(config), Vec::new(), dir).await
+    }
+
+    async fn launch(
+        haproxy: &Haproxy,
+        config: PathBuf,
+        mut environment: Vec<(&'static str, String)>,
+        dir: TempDir,
+    ) -> Result<Self> {
         let http = port::free_addr()?;
         let stats = port::free_addr()?;
-        let name = format!("haproxy {}", haproxy.version());
-        let shipped = workspace_root().join(SHIPPED);
-        let (path, config) = if setup.changes.is_empty() {
-            (shipped, None)
-        } else {
-            let (path, config) = changed_copy(&shipped, &setup.changes)?;
-            (path, Some(config))
+        environment.push(("HTTP_BIND", http.to_string()));
+        environment.push(("STATS_BIND", stats.to_string()));
+        let launch = Launch {
+            haproxy: haproxy.clone(),
+            config,
+            environment,
+            dir,
         };
-        let process = Process::spawn(&name, haproxy.program(), |command| {
-            // In the foreground, and -dR: a port that another HAProxy took is an error, not
-            // shared with it.
-            command
-                .args(["-db", "-dR", "-f"])
-                .arg(path)
-                .env("HTTP_BIND", http.to_string())
-                .env("STATS_BIND", stats.to_string());
-            set_environment(command, setup);
-        })?;
         let server = Self {
-            process,
+            process: launch.spawn(&[])?,
+            launch,
             http,
             stats,
-            _config: config,
         };
         server
             .process
@@ -101,6 +133,22 @@ impl Server {
             })
             .await?;
         Ok(server)
+    }
+
+    /// Starts a second process in this one's place: it takes over the listening sockets,
+    /// so that no connection is refused, and tells the old process to finish. Returns the
+    /// old one, which ends when its last connection does.
+    ///
+    /// The configuration must have `stats socket "$RUNTIME_SOCKET" expose-fd listeners`.
+    ///
+    /// # Errors
+    /// When the new process cannot be started. ([`Process::exited`] of the old one shows
+    /// whether the new one got so far as to stop it.)
+    pub fn reload(&mut self) -> Result<Process> {
+        let old = self.process.id().to_string();
+        let socket = self.launch.socket();
+        let new = self.launch.spawn(&["-x", &socket, "-sf", &old])?;
+        Ok(mem::replace(&mut self.process, new))
     }
 
     /// The web service through this HAProxy: `http://127.0.0.1:PORT/`
@@ -119,13 +167,28 @@ impl Server {
     /// # Errors
     /// When the statistics cannot be had or have no such server.
     pub async fn status_of(&self, backend: &str, server: &str) -> Result<String> {
+        self.statistic(backend, server, "status").await
+    }
+
+    /// What the last health check of a server came to, such as `L7OK` or `L4CON`; `INI`
+    /// before there was one, when HAProxy calls the server UP already.
+    ///
+    /// # Errors
+    /// As [`Server::status_of`].
+    pub async fn last_check_of(&self, backend: &str, server: &str) -> Result<String> {
+        let status = self.statistic(backend, server, "check_status").await?;
+        // While the next one runs.
+        Ok(status.trim_start_matches("* ").to_owned())
+    }
+
+    async fn statistic(&self, backend: &str, server: &str, name: &str) -> Result<String> {
         let answer = Client::new().get(self.stats_url() + ";csv").send().await?;
         let csv = String::from_utf8_lossy(&answer.body).into_owned();
         let mut lines = csv.lines().map(|line| line.split(','));
         let mut head = lines.next().context("no statistics")?;
         let column = head
-            .position(|name| name == "status")
-            .context("no status")?;
+            .position(|column| column == name)
+            .with_context(|| format!("no statistic called {name}"))?;
         lines
             .filter_map(|mut line| {
                 let named = line.next() == Some(backend) && line.next() == Some(server);
@@ -156,8 +219,26 @@ impl Server {
     }
 }
 
+impl Launch {
+    fn spawn(&self, arguments: &[&str]) -> Result<Process> {
+        let name = format!("haproxy {}", self.haproxy.version());
+        Process::spawn(&name, self.haproxy.program(), |command| {
+            // In the foreground, and -dR: a port that another HAProxy took is an error, not
+            // shared with it.
+            command.args(["-db", "-dR", "-f"]).arg(&self.config);
+            command.args(arguments);
+            set_environment(command, &self.environment);
+            command.env("RUNTIME_SOCKET", self.socket());
+        })
+    }
+
+    fn socket(&self) -> String {
+        self.dir.path().join("socket").display().to_string()
+    }
+}
+
 /// A copy of the shipped files, with the lines that begin in one of these ways replaced.
-fn changed_copy(shipped: &Path, changes: &[(&str, &str)]) -> Result<(PathBuf, TempDir)> {
+fn changed_copy(shipped: &Path, changes: &[(&str, &str)], dir: &Path) -> Result<PathBuf> {
     let text = fs::read_to_string(shipped)?;
     let mut lines: Vec<&str> = text.lines().collect();
     for (beginning, replacement) in changes {
@@ -167,13 +248,12 @@ fn changed_copy(shipped: &Path, changes: &[(&str, &str)]) -> Result<(PathBuf, Te
             .with_context(|| format!("{} has no line {beginning:?}", shipped.display()))?;
         *line = replacement;
     }
-    let dir = TempDir::with_prefix("haproxy-")?;
-    let path = dir.path().join("haproxy.cfg");
+    let path = dir.join("haproxy.cfg");
     fs::write(&path, lines.join("\n") + "\n")?;
     // Looked for beside the configuration.
     let engine = Path::new("spoe-rate-limit.conf");
-    fs::copy(shipped.with_file_name(engine), dir.path().join(engine))?;
-    Ok((path, dir))
+    fs::copy(shipped.with_file_name(engine), dir.join(engine))?;
+    Ok(path)
 }
 
 /// Asks a HAProxy whether it takes the shipped files, with one agent and with two.
@@ -189,7 +269,7 @@ pub fn check_shipped_files(haproxy: &Haproxy) -> Result<()> {
         command
             .args(["-c", "-dW", "-f"])
             .arg(workspace_root().join(SHIPPED));
-        set_environment(&mut command, &setup);
+        set_environment(&mut command, &environment(&setup));
         let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -199,16 +279,26 @@ pub fn check_shipped_files(haproxy: &Haproxy) -> Result<()> {
     Ok(())
 }
 
-fn set_environment(command: &mut Command, setup: &Setup) {
-    command
-        .env("SPOE_AGENT", setup.agent.to_string())
-        .env("WEB_BACKEND", setup.web.to_string())
-        .env_remove("SPOE_AGENT_2")
-        .env_remove("SPOE_TIMEOUT");
+/// What the shipped files are told by way of the environment.
+fn environment(setup: &Setup) -> Vec<(&'static str, String)> {
+    let mut environment = vec![
+        ("SPOE_AGENT", setup.agent.to_string()),
+        ("WEB_BACKEND", setup.web.to_string()),
+    ];
     if let Some(agent) = setup.second_agent {
-        command.env("SPOE_AGENT_2", agent.to_string());
+        environment.push(("SPOE_AGENT_2", agent.to_string()));
     }
     if let Some(timeout) = setup.timeout {
-        command.env("SPOE_TIMEOUT", format!("{}ms", timeout.as_millis()));
+        environment.push(("SPOE_TIMEOUT", format!("{}ms", timeout.as_millis())));
+    }
+    environment
+}
+
+fn set_environment(command: &mut Command, environment: &[(&'static str, String)]) {
+    command
+        .env_remove("SPOE_AGENT_2")
+        .env_remove("SPOE_TIMEOUT");
+    for (name, value) in environment {
+        command.env(name, value);
     }
 }

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -173,6 +174,37 @@ impl Haproxy {
             return Ok(vec![own]);
         }
         Ok(vec![own, Self::v3_2()?])
+    }
+
+    /// Every version that can be had, oldest first, one for each minor version: those of
+    /// [`Haproxy::engines`], and of Debian 13 (3.0) and of its experimental suite (3.4 or
+    /// later). One of the latter that is missing is named on standard error, once.
+    ///
+    /// # Errors
+    /// When one of [`Haproxy::engines`] is missing.
+    pub fn all() -> Result<Vec<Self>> {
+        static ALL: Mutex<Vec<Haproxy>> = Mutex::new(Vec::new());
+
+        // Held all the time: others that ask meanwhile wait for the same answer.
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.is_empty() {
+            let mut found = Self::engines()?;
+            for (name, suite) in [
+                ("haproxy-trixie", Suite::Debian("trixie")),
+                ("haproxy-experimental", Suite::Over("experimental", "sid")),
+            ] {
+                match unpacked(name, &["haproxy"], "usr/sbin/haproxy", &[suite])
+                    .and_then(Self::inspect)
+                {
+                    Ok(haproxy) => found.push(haproxy),
+                    Err(error) => eprintln!("{name}: not tested, it cannot be had ({error:#})"),
+                }
+            }
+            found.sort_by_key(|haproxy| haproxy.version);
+            found.dedup_by_key(|haproxy| haproxy.version);
+            *all = found;
+        }
+        Ok(all.clone())
     }
 
     /// What `haproxy -v` calls itself, such as `2.6.12-1+deb12u4`.

@@ -12,7 +12,7 @@ use spop_testkit::web::Web;
 
 #[tokio::test]
 async fn without_an_agent_requests_pass_and_the_log_says_so() {
-    for haproxy in Haproxy::engines().unwrap() {
+    for haproxy in Haproxy::all().unwrap() {
         let web = Web::start().await.unwrap();
         let setup = Setup::new(port::free_addr().unwrap(), web.addr());
         let server = Server::start(&haproxy, &setup).await.unwrap();
@@ -34,7 +34,7 @@ async fn without_an_agent_requests_pass_and_the_log_says_so() {
 
 #[tokio::test]
 async fn a_dead_agent_is_taken_out() {
-    for haproxy in Haproxy::engines().unwrap() {
+    for haproxy in Haproxy::all().unwrap() {
         let web = Web::start().await.unwrap();
         let setup = Setup::new(port::free_addr().unwrap(), web.addr());
         let server = Server::start(&haproxy, &setup).await.unwrap();
@@ -45,6 +45,8 @@ async fn a_dead_agent_is_taken_out() {
             .unwrap();
         let status = server.status_of("spoe-agents", "agent1").await.unwrap();
         assert_eq!(status, "DOWN");
-        assert_eq!(server.status_of("web", "web").await.unwrap(), "UP");
+        // From 3.4 on "UP 0/3" before its first check.
+        let status = server.status_of("web", "web").await.unwrap();
+        assert!(status.starts_with("UP"), "{status}");
     }
 }

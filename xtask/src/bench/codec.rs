@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use spop_testkit::tools::workspace_root;
 
-use crate::cargo::{cargo, output, run as run_cargo};
+use super::callgrind;
+use crate::cargo::{build_bench, cargo, run as run_cargo};
 
 /// Frames of one batch, as in the benchmark's `support::BATCH`.
 const BATCH: f64 = 16.0;
@@ -151,38 +152,11 @@ struct Counter {
 
 impl Counter {
     async fn build() -> Result<Self> {
-        if std::process::Command::new("valgrind")
-            .arg("--version")
-            .output()
-            .is_err()
-        {
-            eprintln!("no instruction counts: valgrind is not here (apt-get install valgrind)");
-            return Ok(Self { program: None });
-        }
-        let bench = [
-            "bench",
-            "-p",
-            "spop-codec",
-            "--bench",
-            "instructions",
-            "--no-run",
-        ];
-        let mut command = cargo(bench);
-        command.args(["--message-format", "json"]);
-        let built = output(&mut command).await?;
-        let program = built
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| {
-                message
-                    .pointer("/target/name")
-                    .is_some_and(|n| n == "instructions")
-            })
-            .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
-        let program = program.context("Cargo does not say where it put the benchmark")?;
-        Ok(Self {
-            program: Some(program),
-        })
+        let program = match callgrind::is_here() {
+            true => Some(build_bench("spop-codec", "instructions").await?),
+            false => None,
+        };
+        Ok(Self { program })
     }
 
     /// Instructions per frame: the difference between two runs of different lengths.
@@ -193,21 +167,14 @@ impl Counter {
             return Ok(None);
         };
         let count = async |times: u32| -> Result<f64> {
-            let output = tokio::process::Command::new("valgrind")
-                .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            let output = tokio::process::Command::new(callgrind::PROGRAM)
+                .args(callgrind::ARGUMENTS)
                 .arg(program)
                 .args([case, &times.to_string()])
                 .kill_on_drop(true)
                 .output()
                 .await?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let line = said
-                .lines()
-                .find_map(|line| line.split_once("Collected : "));
-            let Some((_, number)) = line else {
-                bail!("callgrind says something else than usual:\n{said}");
-            };
-            Ok(number.trim().parse()?)
+            callgrind::instructions(&String::from_utf8_lossy(&output.stderr))
         };
         let difference = count(MANY).await? - count(FEW).await?;
         Ok(Some(difference / f64::from(MANY - FEW) / BATCH))
