@@ -50,7 +50,7 @@ impl FrameDecoder {
     // Worth 8 ns a frame: the pieces stay in registers instead of going through memory.
     #[inline(always)]
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<RawFrame>, DecodeError> {
-        let Some(length) = self.peek(input)? else {
+        let Some(length) = self.length(input)? else {
             return Ok(None);
         };
         let whole = LENGTH_FIELD + length as usize;
@@ -71,9 +71,20 @@ impl FrameDecoder {
         }))
     }
 
+    /// The header and the payload of the frame at the front, and how many bytes it takes
+    /// there, if all of it is there and [`next`](Self::next) would give it.
+    #[inline(always)]
+    pub(crate) fn peek<'a>(&self, input: &'a [u8]) -> Option<(Header, &'a [u8], usize)> {
+        let length = self.length(input).ok()??;
+        let whole = LENGTH_FIELD + length as usize;
+        let frame = input.get(LENGTH_FIELD..whole)?;
+        let (payload, header) = Header::parse(frame).ok()?;
+        Some((header, payload, whole))
+    }
+
     /// The length field, once it is there, if it is acceptable.
     #[inline(always)]
-    fn peek(&self, input: &[u8]) -> Result<Option<u32>, DecodeError> {
+    fn length(&self, input: &[u8]) -> Result<Option<u32>, DecodeError> {
         let Some(field) = input.first_chunk() else {
             return Ok(None);
         };

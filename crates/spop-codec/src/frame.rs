@@ -19,7 +19,7 @@ pub use ack::Ack;
 pub use disconnect::Disconnect;
 pub use header::{Flags, FrameType, Header, MIN_LENGTH};
 pub use hello::{AgentHello, HaproxyHello, MIN_FRAME_SIZE, Negotiated, VERSION};
-pub use notify::{Arg, Args, Message, Messages, Notify, NotifyBuilder, TooManyArgs};
+pub use notify::{Arg, Args, Message, Messages, Notify, NotifyBuilder, PeekedNotify, TooManyArgs};
 
 use bytes::{Bytes, BytesMut};
 

@@ -134,8 +134,8 @@ pub use decode::FrameDecoder;
 pub use error::{DecodeError, Malformed};
 pub use frame::{
     Ack, AgentHello, Arg, Args, Disconnect, Flags, Frame, FrameType, HaproxyHello, Header,
-    MIN_FRAME_SIZE, MIN_LENGTH, Message, Messages, Negotiated, Notify, NotifyBuilder, RawFrame,
-    TooManyArgs, VERSION,
+    MIN_FRAME_SIZE, MIN_LENGTH, Message, Messages, Negotiated, Notify, NotifyBuilder, PeekedNotify,
+    RawFrame, TooManyArgs, VERSION,
 };
 pub use reassembly::{Reassembled, Reassembly};
 pub use status::Status;

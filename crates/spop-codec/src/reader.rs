@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn typed_data(&mut self) -> Option<TypedData<'a>> {
         let tag = self.byte()?;
-        // The three types that most arguments have, ahead of the table of all.
+        // The types that most arguments have, ahead of the table of all.
         match tag & 0x0f {
             8 => self.text().map(TypedData::String),
             4 => self
@@ -84,13 +84,26 @@ impl<'a> Reader<'a> {
             6 => self
                 .array()
                 .map(|bytes| TypedData::Ipv4(u32::from_be_bytes(bytes).into())),
+            0 => Some(TypedData::Null),
             _ => self.other_data(tag),
+        }
+    }
+
+    /// What [`typed_data`](Self::typed_data) takes, without making a value of it.
+    #[inline(always)]
+    pub(crate) fn skip_data(&mut self) -> Option<()> {
+        let tag = self.byte()?;
+        match tag & 0x0f {
+            8 | 9 => self.counted().map(drop),
+            0 | 1 => Some(()),
+            4 | 5 => self.integer().map(drop),
+            6 => self.array::<4>().map(drop),
+            _ => self.other_data(tag).map(drop),
         }
     }
 
     fn other_data(&mut self, tag: u8) -> Option<TypedData<'a>> {
         Some(match tag & 0x0f {
-            0 => TypedData::Null,
             1 => TypedData::Bool(tag & 0x10 != 0),
             2 => TypedData::Int32(int32(self.integer()?)?),
             3 => TypedData::Uint32(self.integer()?.try_into().ok()?),

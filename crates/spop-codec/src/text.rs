@@ -47,14 +47,31 @@ impl<'a> From<&'a str> for Text<'a> {
 }
 
 impl PartialEq<str> for Text<'_> {
+    #[inline]
     fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
+        same(self.0, other.as_bytes())
     }
 }
 
 impl PartialEq<&str> for Text<'_> {
+    #[inline]
     fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
+        same(self.0, other.as_bytes())
+    }
+}
+
+/// Equality for names: of 4 to 16 bytes, as nearly all have, the first and the last bytes are
+/// compared, which overlap, in two steps instead of a call of the C library.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    fn ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+        a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
+    }
+    match (a.len(), b.len()) {
+        (a, b) if a != b => false,
+        (4..=7, _) => ends::<4>(a, b),
+        (8..=16, _) => ends::<8>(a, b),
+        _ => a == b,
     }
 }
 
@@ -69,5 +86,26 @@ impl fmt::Display for Text<'_> {
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each length with each byte wrong in turn.
+    #[test]
+    fn equal_to_a_name_byte_for_byte() {
+        let name = "abcdefghijklmnopqrstuvwxyz";
+        for length in 0..=name.len() {
+            let name = &name[..length];
+            assert_eq!(Text::from(name), *name);
+            for wrong in 0..length {
+                let mut other = alloc::vec::Vec::from(name);
+                other[wrong] = b'_';
+                assert_ne!(Text::new(&other), *name, "{wrong} of {length}");
+                assert_ne!(Text::new(&other[..wrong]), *name);
+            }
+        }
     }
 }

@@ -189,6 +189,70 @@ proptest! {
         let bytes = (0..wire.len()).map(|at| wire.slice(at..=at));
         prop_assert_eq!(&events(bytes), &whole);
     }
+
+    /// Answered where it is or taken out first, a stream ends the same way: the same questions,
+    /// the same answers, the same goodbye. Some of the frames are broken.
+    #[test]
+    fn peeking_changes_nothing(
+        batch in proptest::collection::vec((any::<u64>(), messages()), 1..6),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        limit in 20..30_usize,
+    ) {
+        let mut wire = BytesMut::new();
+        for (stream_id, messages) in batch.iter().cycle().take(25) {
+            notify(*stream_id, 1, messages).encode(&mut wire);
+        }
+        for (place, byte) in changes {
+            let place = place.index(wire.len());
+            wire[place] = byte;
+        }
+        prop_assert_eq!(conversation(&wire, limit, true), conversation(&wire, limit, false));
+    }
+}
+
+/// What an agent is asked in `wire` and what it says, answering at once.
+fn conversation(wire: &[u8], limit: usize, peek: bool) -> (Vec<String>, BytesMut) {
+    let now = Duration::ZERO;
+    let config = AgentConfig::new()
+        .with_max_frame_size(65_536)
+        .with_max_in_flight(limit);
+    let mut agent = AgentConnection::new(config, now);
+    let mut input = BytesMut::new();
+    HaproxyHello::new(65_536, "engine").encode(&mut input);
+    input.extend_from_slice(wire);
+    let mut seen = Vec::new();
+    let asked = |stream_id: u64, frame_id: u64, messages: spop_codec::Messages<'_>| {
+        let messages: Vec<_> = messages.map(|message| message.as_bytes()).collect();
+        format!("{stream_id} {frame_id} {messages:?}")
+    };
+    loop {
+        let peeked = peek.then(|| agent.peek_notify(&input)).flatten();
+        if let Some(notify) = peeked {
+            seen.push(asked(
+                notify.stream_id(),
+                notify.frame_id(),
+                notify.messages(),
+            ));
+            let ticket = agent.accept(now, &notify);
+            let len = notify.len();
+            agent.ack(ticket, &Actions::new().set_var(Scope::Session, "n", 1));
+            let _answered = input.split_to(len);
+            continue;
+        }
+        match agent.poll_event(now, &mut input) {
+            Some(Event::Notify(ticket, notify)) => {
+                seen.push(asked(
+                    notify.stream_id(),
+                    notify.frame_id(),
+                    notify.messages(),
+                ));
+                agent.ack(ticket, &Actions::new().set_var(Scope::Session, "n", 1));
+            }
+            Some(event) => seen.push(format!("{event:?}")),
+            None => break,
+        }
+    }
+    (seen, agent.transmit().split())
 }
 
 fn events(parts: impl IntoIterator<Item = Bytes>) -> Vec<String> {

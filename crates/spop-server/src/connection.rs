@@ -1,5 +1,6 @@
 //! One connection: the socket, the protocol's state, and the handlers in between.
 
+mod answers;
 mod call;
 mod driver;
 mod in_flight;

@@ -34,7 +34,7 @@ use crate::request_ref::RequestRef;
 /// | type | gives |
 /// |---|---|
 /// | [`Request`] | the message, to keep |
-/// | [`Args<T>`](crate::Args) | its arguments as a `T` (feature `serde`) |
+/// | [`Args<T>`](crate::guide::typed_arguments) | its arguments as a `T` (feature `serde`) |
 /// | [`State<T>`] | the router's state, or a part of it |
 /// | [`Connection`] | the connection it came on |
 /// | `Option<E>` | an `E`, `None` if it was rejected |

@@ -23,6 +23,12 @@
 //! # }
 //! ```
 //!
+//! The [`guide`] goes on from here, one page a subject: [the first agent](guide::first_agent)
+//! with HAProxy's files, [typed arguments](guide::typed_arguments),
+//! [middleware](guide::middleware), [failures](guide::failures), [limits](guide::limits),
+//! [listeners](guide::listeners), [drain](guide::drain), [TLS](guide::tls) and
+//! [metrics](guide::metrics).
+//!
 //! # What runs where
 //!
 //! ```text
@@ -42,9 +48,10 @@
 //!
 //! # Typed arguments
 //!
-//! A [`Handler`] takes what it needs as arguments, as in axum: [`Args`] with the feature
-//! `serde`, off by default, the router's [`State`], the [`Connection`], the whole [`Request`],
-//! or a type of your own that comes [`FromRequest`].
+//! A [`Handler`] takes what it needs as arguments, as in axum:
+//! [`Args`](guide::typed_arguments) with the feature `serde`, off by default, the router's
+//! [`State`], the [`Connection`], the whole [`Request`], or a type of your own that comes
+//! [`FromRequest`].
 //!
 //! ```
 //! # #[cfg(feature = "serde")]
@@ -113,11 +120,19 @@
 #[cfg(doctest)]
 struct Readme;
 
+// So do those of the crate's own.
+#[cfg_attr(doctest, doc = include_str!("../README.md"))]
+#[cfg(doctest)]
+struct CrateReadme;
+
 mod config;
 mod connection;
 mod error;
 mod extract;
 mod failure;
+// Text only: it is there for rustdoc, and no part of the crate.
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handler;
 mod into_actions;
 pub mod layer;

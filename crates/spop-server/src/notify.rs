@@ -13,24 +13,28 @@ use crate::peer::Peer;
 /// It holds the read buffer's memory: copy what must outlive the answer.
 #[derive(Debug, Clone)]
 pub struct Notify {
-    frame: spop_codec::Notify,
-    connection: Arc<ConnectionInfo>,
-    received: Instant,
+    pub(crate) frame: spop_codec::Notify,
+    pub(crate) arrival: Arrival,
+}
+
+/// Where and when something came: the same for all that one read brought.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) connection: Arc<ConnectionInfo>,
+    pub(crate) received: Instant,
+}
+
+impl Arrival {
+    /// On no connection, now.
+    fn local() -> Self {
+        Self {
+            connection: Arc::new(ConnectionInfo::default()),
+            received: Instant::now(),
+        }
+    }
 }
 
 impl Notify {
-    pub(crate) const fn new(
-        frame: spop_codec::Notify,
-        connection: Arc<ConnectionInfo>,
-        received: Instant,
-    ) -> Self {
-        Self {
-            frame,
-            connection,
-            received,
-        }
-    }
-
     /// The messages in the order HAProxy declares them. There may be none.
     pub fn messages(&self) -> Messages<'_> {
         self.frame.messages()
@@ -43,26 +47,28 @@ impl Notify {
 
     /// The connection it came on.
     pub const fn connection(&self) -> &Arc<ConnectionInfo> {
-        &self.connection
+        &self.arrival.connection
     }
 
     /// When it was read from the socket: what a handler's time budget counts from.
     pub const fn received(&self) -> Instant {
-        self.received
+        self.arrival.received
     }
 
     /// A NOTIFY that came on no connection, as of now: for calling a service by hand, in a
     /// test or behind another transport.
     pub fn local(frame: spop_codec::Notify) -> Self {
-        Self::new(frame, Arc::new(ConnectionInfo::default()), Instant::now())
+        Self {
+            frame,
+            arrival: Arrival::local(),
+        }
     }
 
     /// One message of this NOTIFY, as a request of its own.
     pub fn request(&self, message: &Message<'_>) -> Request {
         Request {
             message: self.frame.share(message),
-            connection: Arc::clone(&self.connection),
-            received: self.received,
+            arrival: self.arrival.clone(),
         }
     }
 }
@@ -73,9 +79,8 @@ impl Notify {
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Name and arguments, checked when the frame was decoded.
-    message: Bytes,
-    connection: Arc<ConnectionInfo>,
-    received: Instant,
+    pub(crate) message: Bytes,
+    pub(crate) arrival: Arrival,
 }
 
 impl Request {
@@ -100,8 +105,7 @@ impl Request {
         let message = frame.messages().next().map(|message| frame.share(&message));
         Ok(Self {
             message: message.unwrap_or_default(),
-            connection: Arc::new(ConnectionInfo::default()),
-            received: Instant::now(),
+            arrival: Arrival::local(),
         })
     }
 
@@ -199,12 +203,12 @@ impl Request {
 
     /// The connection it came on.
     pub const fn connection(&self) -> &Arc<ConnectionInfo> {
-        &self.connection
+        &self.arrival.connection
     }
 
     /// When it was read from the socket: what a handler's time budget counts from.
     pub const fn received(&self) -> Instant {
-        self.received
+        self.arrival.received
     }
 
     pub(crate) fn message(&self) -> Option<Message<'_>> {

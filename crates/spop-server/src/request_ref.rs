@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use spop_codec::{Arg, Message, Text, TypedData};
 
-use crate::notify::{ConnectionInfo, Notify, Request};
+use crate::notify::{Arrival, ConnectionInfo, Notify, Request};
 
 /// One message of a NOTIFY where it was read: a [`Request`] that owns nothing, so making one
 /// copies nothing and counts no reference.
@@ -14,18 +15,40 @@ use crate::notify::{ConnectionInfo, Notify, Request};
 /// [`FromRequest`](crate::FromRequest) reads from one. What it gives out lives as long as
 /// the NOTIFY does, `'a`.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestRef<'a>(Origin<'a>);
+pub struct RequestRef<'a> {
+    /// There, unless a [`Request`] was made of nothing.
+    message: Option<Message<'a>>,
+    memory: Memory<'a>,
+    arrival: &'a Arrival,
+}
 
+/// What the message is a part of.
 #[derive(Debug, Clone, Copy)]
-enum Origin<'a> {
-    Notify(&'a Notify, Message<'a>),
-    Request(&'a Request, Option<Message<'a>>),
+enum Memory<'a> {
+    /// A frame in the read buffer: to keep it is to copy it.
+    InPlace,
+    Frame(&'a spop_codec::Notify),
+    Own(&'a Bytes),
 }
 
 impl<'a> RequestRef<'a> {
+    /// `message` where it was read.
+    #[inline]
+    pub(crate) const fn in_place(message: Message<'a>, arrival: &'a Arrival) -> Self {
+        Self {
+            message: Some(message),
+            memory: Memory::InPlace,
+            arrival,
+        }
+    }
+
     /// `message` of `notify`.
-    pub(crate) const fn new(notify: &'a Notify, message: Message<'a>) -> Self {
-        Self(Origin::Notify(notify, message))
+    pub(crate) const fn of_notify(notify: &'a Notify, message: Message<'a>) -> Self {
+        Self {
+            message: Some(message),
+            memory: Memory::Frame(&notify.frame),
+            arrival: &notify.arrival,
+        }
     }
 
     /// The message's name.
@@ -73,33 +96,32 @@ impl<'a> RequestRef<'a> {
 
     /// The connection it came on.
     pub const fn connection(&self) -> &'a Arc<ConnectionInfo> {
-        match self.0 {
-            Origin::Notify(notify, _) => notify.connection(),
-            Origin::Request(request, _) => request.connection(),
-        }
+        &self.arrival.connection
     }
 
     /// When it was read from the socket: what a handler's time budget counts from.
     pub const fn received(&self) -> Instant {
-        match self.0 {
-            Origin::Notify(notify, _) => notify.received(),
-            Origin::Request(request, _) => request.received(),
-        }
+        self.arrival.received
     }
 
-    /// The same message, to keep: two references counted, no byte copied.
+    /// The same message, to keep. In a handler of
+    /// [`Router::message_ref`](crate::Router::message_ref) this copies its bytes; elsewhere two
+    /// references are counted.
     pub fn to_request(&self) -> Request {
-        match self.0 {
-            Origin::Notify(notify, message) => notify.request(&message),
-            Origin::Request(request, _) => request.clone(),
+        let message = match (self.memory, &self.message) {
+            (Memory::Own(bytes), _) => bytes.clone(),
+            (Memory::Frame(frame), Some(message)) => frame.share(message),
+            (Memory::InPlace, Some(message)) => Bytes::copy_from_slice(message.as_bytes()),
+            (_, None) => Bytes::new(),
+        };
+        Request {
+            message,
+            arrival: self.arrival.clone(),
         }
     }
 
     const fn message(&self) -> Option<Message<'a>> {
-        match self.0 {
-            Origin::Notify(_, message) => Some(message),
-            Origin::Request(_, message) => message,
-        }
+        self.message
     }
 }
 
@@ -119,6 +141,10 @@ impl Request {
     /// # Ok::<(), spop_server::TooManyArgs>(())
     /// ```
     pub fn by_ref(&self) -> RequestRef<'_> {
-        RequestRef(Origin::Request(self, self.message()))
+        RequestRef {
+            message: self.message(),
+            memory: Memory::Own(&self.message),
+            arrival: &self.arrival,
+        }
     }
 }

@@ -10,14 +10,14 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use spop_codec::Actions;
+use spop_codec::{Actions, Messages};
 use tower::Layer;
 use tower_service::Service;
 
 use crate::failure::FailurePolicy;
 use crate::handler::Handler;
 use crate::into_actions::IntoActions;
-use crate::notify::{Notify, Request};
+use crate::notify::{Arrival, Notify, Request};
 use crate::request_ref::RequestRef;
 pub use future::RouterFuture;
 use route::Failures;
@@ -229,33 +229,39 @@ impl Service<Notify> for Router {
     }
 
     fn call(&mut self, notify: Notify) -> RouterFuture {
-        let mut actions = Actions::new();
-        self.answer(&notify, &mut actions)
-            .unwrap_or_else(|| RouterFuture::one(RouteFuture::ready(actions)))
+        let table = self.table();
+        let answer = |message| {
+            let request = RequestRef::of_notify(&notify, message);
+            table.answer(&request)
+        };
+        let mut messages = notify.messages();
+        match (messages.next(), messages.next()) {
+            (Some(only), None) => RouterFuture::one(answer(only)),
+            _ => RouterFuture::join(notify.messages().map(answer)),
+        }
     }
 }
 
 impl Router {
-    /// Sets `actions`, if they are there at once, or gives the future of them.
+    /// Sets `actions` and says so, if the NOTIFY has one message, and its handler answers on
+    /// the spot.
     #[inline]
-    pub(crate) fn answer(&self, notify: &Notify, actions: &mut Actions) -> Option<RouterFuture> {
+    pub(crate) fn answer_at_once(
+        &self,
+        mut messages: Messages<'_>,
+        arrival: &Arrival,
+        actions: &mut Actions,
+    ) -> bool {
+        let (Some(only), None) = (messages.next(), messages.next()) else {
+            return false;
+        };
+        self.table()
+            .answer_at_once(&RequestRef::in_place(only, arrival), actions)
+    }
+
+    fn table(&self) -> &Table {
         let inner = &*self.inner;
-        let table = inner.table.get_or_init(|| inner.routes.build(&()));
-        let mut messages = notify.messages();
-        match (messages.next(), messages.next()) {
-            (Some(only), None) => table
-                .answer(&RequestRef::new(notify, only), actions)
-                .map(RouterFuture::one),
-            _ => RouterFuture::join(
-                notify.messages().map(|message| {
-                    let mut actions = Actions::new();
-                    table
-                        .answer(&RequestRef::new(notify, message), &mut actions)
-                        .map_or(Ok(actions), Err)
-                }),
-                actions,
-            ),
-        }
+        inner.table.get_or_init(|| inner.routes.build(&()))
     }
 }
 

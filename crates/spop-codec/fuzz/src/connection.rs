@@ -205,12 +205,34 @@ impl Run {
     }
 
     fn poll(&mut self) {
-        while let Some(event) = self.connection.poll_event(self.now, &mut self.input) {
+        loop {
+            let peeked = self.peek();
+            let before = self.input.len();
+            let Some(event) = self.connection.poll_event(self.now, &mut self.input) else {
+                assert_eq!(peeked, None);
+                break;
+            };
+            if let Some(peeked) = peeked {
+                let Event::Notify(_, notify) = &event else {
+                    panic!("{event:?} in the place of {peeked:?}");
+                };
+                let ids = (notify.stream_id(), notify.frame_id());
+                let messages = notify.messages().map(|message| message.as_bytes().to_vec());
+                assert_eq!(peeked, (ids, before - self.input.len(), messages.collect()));
+            }
             self.receive(event);
         }
         if self.connection.wants_read() {
             assert!(!starts_whole(&self.input), "a whole frame was left");
         }
+    }
+
+    /// The NOTIFY that is to come next, as far as it can be seen where it is.
+    fn peek(&self) -> Option<((u64, u64), usize, Vec<Vec<u8>>)> {
+        let notify = self.connection.peek_notify(&self.input)?;
+        let messages = notify.messages().map(|message| message.as_bytes().to_vec());
+        let ids = (notify.stream_id(), notify.frame_id());
+        Some((ids, notify.len(), messages.collect()))
     }
 
     fn receive(&mut self, event: Event) {

@@ -27,7 +27,10 @@ use crate::action::Actions;
 use crate::capability::Capabilities;
 use crate::decode::FrameDecoder;
 use crate::error::DecodeError;
-use crate::frame::{Ack, AgentHello, Disconnect, Frame, FrameType, HaproxyHello, Notify, RawFrame};
+use crate::frame::{
+    Ack, AgentHello, Disconnect, Flags, Frame, FrameType, HaproxyHello, Notify, PeekedNotify,
+    RawFrame,
+};
 use crate::reassembly::{Reassembled, Reassembly};
 use crate::status::Status;
 use crate::varint;
@@ -128,19 +131,7 @@ impl AgentConnection {
                 return None;
             }
             let received = match self.decoder.next(input) {
-                Ok(Some(raw)) => {
-                    if raw.header.frame_type == FrameType::NOTIFY && self.takes_whole_frames() {
-                        // Nearly every frame, straight to what it is.
-                        self.last_frame = now;
-                        self.frame_started = None;
-                        match Notify::decode(raw).map(|notify| self.notify(notify)) {
-                            Ok(None) => continue,
-                            Ok(event) => return event,
-                            Err(error) => return Some(self.violation(error)),
-                        }
-                    }
-                    self.receive(raw)
-                }
+                Ok(Some(raw)) => self.receive(raw),
                 Ok(None) => return self.idle(now, input),
                 Err(error) => Err(error),
             };
@@ -157,6 +148,34 @@ impl AgentConnection {
                 Err(error) => return Some(self.violation(error)),
             }
         }
+    }
+
+    /// The NOTIFY at the front of `input`, where it is: for answering it on the spot, which
+    /// costs half of what taking it out costs.
+    ///
+    /// Whoever answers it calls [`accept`](Self::accept) and takes [`PeekedNotify::len`] bytes
+    /// off `input`. Whoever does not, or gets `None`, calls [`poll_event`](Self::poll_event),
+    /// which gives the same NOTIFY, or whatever else there is.
+    #[must_use]
+    #[inline]
+    pub fn peek_notify<'a>(&self, input: &'a [u8]) -> Option<PeekedNotify<'a>> {
+        if !self.wants_read() || !self.takes_whole_frames() {
+            return None;
+        }
+        let (header, payload, len) = self.decoder.peek(input)?;
+        if header.frame_type != FrameType::NOTIFY || header.flags != Flags::FIN {
+            return None;
+        }
+        PeekedNotify::new(header, payload, len)
+    }
+
+    /// Takes a NOTIFY in that [`peek_notify`](Self::peek_notify) gave, at `now`.
+    #[inline]
+    pub const fn accept(&mut self, now: Duration, notify: &PeekedNotify<'_>) -> AckTicket {
+        self.in_flight += 1;
+        self.last_frame = now;
+        self.frame_started = None;
+        AckTicket::of(notify)
     }
 
     /// Answers a NOTIFY. Invalid or oversized actions become an empty ACK, since HAProxy
@@ -291,8 +310,8 @@ impl AgentConnection {
         )
     }
 
-    /// Whether a NOTIFY has begun to come in fragments.
-    const fn has_fragments(&self) -> bool {
+    /// Whether a NOTIFY has begun to come in fragments, and is not complete.
+    pub const fn has_fragments(&self) -> bool {
         matches!(&self.state, State::Running { reassembly: Some(reassembly), .. }
             if reassembly.is_pending())
     }

@@ -79,7 +79,7 @@ impl Notify {
             return Err(DecodeError::Fragmented);
         }
         let Some(messages) = count_messages(&raw.payload) else {
-            return Err(why_not(&raw));
+            return Err(why_not(&raw.payload, raw.payload_offset));
         };
         Ok(Self {
             stream_id: raw.header.stream_id,
@@ -97,6 +97,56 @@ impl Notify {
             header.flags.0 |= Flags::ABORT.0;
         }
         header.encode_whole(&self.payload, out);
+    }
+}
+
+/// A NOTIFY still in the read buffer, checked
+/// ([`AgentConnection::peek_notify`](crate::AgentConnection::peek_notify)).
+#[derive(Debug, Clone, Copy)]
+pub struct PeekedNotify<'a> {
+    stream_id: u64,
+    frame_id: u64,
+    len: usize,
+    messages: u32,
+    payload: &'a [u8],
+}
+
+impl<'a> PeekedNotify<'a> {
+    /// `None` if the payload is malformed.
+    #[inline(always)]
+    pub(crate) fn new(header: Header, payload: &'a [u8], len: usize) -> Option<Self> {
+        Some(Self {
+            stream_id: header.stream_id,
+            frame_id: header.frame_id,
+            len,
+            messages: count_messages(payload)?,
+            payload,
+        })
+    }
+
+    /// The stream-id to answer with.
+    pub const fn stream_id(&self) -> u64 {
+        self.stream_id
+    }
+
+    /// The frame-id to answer with.
+    pub const fn frame_id(&self) -> u64 {
+        self.frame_id
+    }
+
+    /// Bytes that the frame takes at the front of the buffer, length field included.
+    #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The messages in the order HAProxy declares them. There may be none.
+    #[inline]
+    pub const fn messages(&self) -> Messages<'a> {
+        Messages {
+            left: self.messages,
+            rest: self.payload,
+        }
     }
 }
 
@@ -208,6 +258,11 @@ impl<'a> Message<'a> {
         self.name
     }
 
+    /// Its bytes in the frame, as [`Notify::share`] gives them.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.raw
+    }
+
     /// The arguments in order.
     pub const fn args(&self) -> Args<'a> {
         self.args
@@ -216,9 +271,14 @@ impl<'a> Message<'a> {
     /// The value of the first argument called `name`.
     #[inline]
     pub fn arg(&self, name: &str) -> Option<TypedData<'a>> {
-        self.args()
-            .find(|arg| arg.name == name)
-            .map(|arg| arg.value)
+        let Args { left, mut reader } = self.args;
+        for _ in 0..left {
+            if reader.text()? == *name {
+                return reader.typed_data();
+            }
+            reader.skip_data()?;
+        }
+        None
     }
 
     /// Reads bytes that [`Notify::share`] gave out: the message's name and arguments.
@@ -295,18 +355,18 @@ fn skip_message(reader: &mut Reader<'_>) -> Option<()> {
     reader.text()?;
     for _ in 0..reader.byte()? {
         reader.text()?;
-        reader.typed_data()?;
+        reader.skip_data()?;
     }
     Some(())
 }
 
 /// What is wrong with a payload that [`count_messages`] refuses, and where.
 #[cold]
-fn why_not(raw: &RawFrame) -> DecodeError {
-    let read = parse::each(&raw.payload, raw.payload_offset, message, |()| Ok(()));
+fn why_not(payload: &[u8], offset: usize) -> DecodeError {
+    let read = parse::each(payload, offset, message, |()| Ok(()));
     read.err().unwrap_or(DecodeError::Malformed {
         what: Malformed::Truncated,
-        offset: raw.payload_offset,
+        offset,
     })
 }
 

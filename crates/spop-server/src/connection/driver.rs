@@ -1,28 +1,31 @@
 //! The loop of one connection: timers, finished handlers, frames, one write, one read.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use spop_codec::{AckOutcome, AckTicket, Actions, AgentConnection, Closed, Event};
+use spop_codec::{AckTicket, Actions, Closed, Event};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use tower_service::Service;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::call::{Call, call};
-use super::in_flight::{Duty, InFlight};
+use super::answers::{Answers, Duty};
+use super::call::Call;
+use super::in_flight::InFlight;
 use super::{Phase, Shared};
 use crate::failure::Failure;
-use crate::notify::{ConnectionInfo, Notify};
+use crate::notify::{Arrival, ConnectionInfo, Notify};
 use crate::observe::ConnectionEnd;
 use crate::peer::Peer;
+use crate::router::Router;
 
 /// Most bytes of one write. HAProxy 3.1 and later stall a connection for good when they
 /// find 16 KiB unread on it.
@@ -46,9 +49,9 @@ pub(super) struct Driver<IO, S: Service<Notify>> {
     peer: Peer,
     service: S,
     shared: Arc<Shared>,
-    connection: AgentConnection,
-    /// What the handshake agreed on, once it did.
-    info: Option<Arc<ConnectionInfo>>,
+    answers: Answers,
+    /// Where what is read now comes from, once the handshake is done.
+    arrival: Option<Arrival>,
     in_flight: InFlight<Call<S>>,
     input: BytesMut,
     read_size: usize,
@@ -64,9 +67,10 @@ pub(super) struct Driver<IO, S: Service<Notify>> {
     /// Where the connection's clock starts.
     origin: Instant,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes, while it is set and not yet over.
+    timer_wakes: Option<Waker>,
     /// Since when nothing happens, while there is memory to give back.
     quiet: Option<Instant>,
-    warned: bool,
     ended: bool,
 }
 
@@ -84,8 +88,8 @@ where
             io,
             peer,
             service,
-            connection: AgentConnection::new(shared.config.agent.clone(), Duration::ZERO),
-            info: None,
+            answers: Answers::new(peer, Arc::clone(&shared)),
+            arrival: None,
             in_flight: InFlight::new(Arc::clone(&shared)),
             shared,
             input: BytesMut::new(),
@@ -97,8 +101,8 @@ where
             closed: None,
             origin,
             timer: Box::pin(sleep_until(origin)),
+            timer_wakes: None,
             quiet: None,
-            warned: false,
             ended: false,
         }
     }
@@ -106,9 +110,9 @@ where
     pub(super) const fn enter(&mut self, phase: Phase) {
         match phase {
             Phase::Serving => {}
-            Phase::LameDuck => self.connection.refuse_checks(),
+            Phase::LameDuck => self.answers.connection.refuse_checks(),
             Phase::Draining => {
-                self.connection.refuse_checks();
+                self.answers.connection.refuse_checks();
                 self.draining = true;
             }
         }
@@ -116,33 +120,33 @@ where
 
     /// NOTIFYs that have no answer yet.
     pub(super) const fn in_flight(&self) -> usize {
-        self.connection.in_flight()
+        self.answers.connection.in_flight()
     }
 
     /// Runs the connection until it ends.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
         self.in_flight.register(cx.waker());
+        let mut now = Instant::now();
         for _ in 0..TURNS {
-            let now = Instant::now();
             // Handlers first: on a busy machine a handler's own timer and its deadline are both
             // past by the time this runs, and the answer it has ready beats the policy's.
             self.answer_finished(now);
             if let Some(end) = self.expire(now) {
                 return Poll::Ready(end);
             }
-            self.take_frames(now);
-            let blocked = !self.connection.wants_read();
+            let took = !self.input.is_empty() && self.take_frames(now);
+            let blocked = !self.answers.connection.wants_read();
             if let Err(error) = self.flush(cx, now) {
                 return Poll::Ready(ConnectionEnd::Io(error));
             }
-            if self.connection.transmit().is_empty()
+            if self.answers.connection.transmit().is_empty()
                 && !self.unflushed
                 && let Some(closed) = self.closed.take()
             {
                 return Poll::Ready(ConnectionEnd::Protocol(closed));
             }
             // Writing may have made room for frames that were read before.
-            let unblocked = blocked && self.connection.wants_read();
+            let unblocked = blocked && self.answers.connection.wants_read();
             let read = match self.read(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(ConnectionEnd::Eof),
                 Poll::Ready(Ok(_)) => true,
@@ -153,6 +157,10 @@ where
             if !progress && self.arm_timer(cx, now).is_pending() {
                 return Poll::Pending;
             }
+            // Reading takes no time to speak of, handlers may.
+            if took || !read {
+                now = Instant::now();
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -161,10 +169,10 @@ where
     /// Ends the connection, if that is wanted and there is nothing more to answer: the socket
     /// was read until it was empty, all of that is answered, and the answers are written.
     fn drain(&mut self, now: Instant) -> bool {
-        let done = self.draining && self.connection.in_flight() == 0 && self.is_caught_up();
+        let done = self.draining && self.answers.connection.in_flight() == 0 && self.is_caught_up();
         if done {
             self.draining = false;
-            self.connection.drain();
+            self.answers.connection.drain();
             self.take_frames(now);
         }
         done
@@ -172,7 +180,7 @@ where
 
     /// Whether reading stopped because there was nothing to read.
     fn is_caught_up(&self) -> bool {
-        self.input.is_empty() && self.connection.wants_read()
+        self.input.is_empty() && self.answers.connection.wants_read()
     }
 
     /// What is overdue at `now`: answers by policy, the connection itself.
@@ -181,9 +189,11 @@ where
             return None;
         }
         while let Some(duty) = self.in_flight.expire(now) {
-            self.answer(duty, Err(Failure::Deadline), now);
+            self.answers.give(duty, Err(Failure::Deadline), now);
         }
-        if let Some(Event::Closed(closed)) = self.connection.handle_timeout(now - self.origin) {
+        if let Some(Event::Closed(closed)) =
+            self.answers.connection.handle_timeout(now - self.origin)
+        {
             self.close(closed);
         }
         if self.quiet.is_some_and(|since| now >= since + QUIET) {
@@ -199,15 +209,24 @@ where
         }
         for index in self.in_flight.woken() {
             if let Some((duty, output)) = self.in_flight.poll(index) {
-                self.answer(duty, output.as_ref().map_err(|failure| *failure), now);
+                self.answers
+                    .give(duty, output.as_ref().map_err(|failure| *failure), now);
             }
         }
     }
 
-    fn take_frames(&mut self, now: Instant) {
+    /// Answers or starts what was read. Whether there was anything.
+    fn take_frames(&mut self, now: Instant) -> bool {
         let elapsed = now - self.origin;
         let mut notifies = 0;
-        while let Some(event) = self.connection.poll_event(elapsed, &mut self.input) {
+        if let Some(arrival) = &mut self.arrival {
+            arrival.received = now.into_std();
+        }
+        loop {
+            notifies += self.answer_at_once(elapsed, now);
+            let Some(event) = self.answers.connection.poll_event(elapsed, &mut self.input) else {
+                break;
+            };
             match event {
                 Event::Notify(ticket, frame) => {
                     notifies += 1;
@@ -222,7 +241,10 @@ where
                         .map(|id| Bytes::copy_from_slice(id.get(..MAX_ENGINE_ID).unwrap_or(&id)));
                     let info = ConnectionInfo::new(self.peer, engine_id, negotiated);
                     debug!(peer = %self.peer, engine_id = ?info.engine_id(), ?negotiated, "ready");
-                    self.info = Some(Arc::new(info));
+                    self.arrival = Some(Arrival {
+                        connection: Arc::new(info),
+                        received: now.into_std(),
+                    });
                     if let Some(observer) = &self.shared.config.observer {
                         observer.handshake(&negotiated);
                     }
@@ -237,7 +259,7 @@ where
                 _ => {}
             }
         }
-        let paused = self.closed.is_none() && !self.connection.wants_read();
+        let paused = self.closed.is_none() && !self.answers.connection.wants_read();
         if let Some(observer) = &self.shared.config.observer {
             if notifies > 0 {
                 observer.received(notifies);
@@ -247,6 +269,45 @@ where
             }
         }
         self.paused = paused;
+        notifies > 0
+    }
+
+    /// Answers what is at the front of the input and can be answered on the spot: NOTIFYs for
+    /// a router's handlers that need no waiting. They need no future and no slot for it
+    /// either, and their frame stays where it was read, which halves what they cost. Says how
+    /// many there were.
+    fn answer_at_once(&mut self, elapsed: Duration, now: Instant) -> usize {
+        let service: &dyn Any = &self.service;
+        let (Some(router), Some(arrival)) = (service.downcast_ref::<Router>(), &self.arrival)
+        else {
+            return 0;
+        };
+        let mut actions = Actions::new();
+        let mut answered = 0;
+        let mut taken = 0;
+        while let Some(notify) = self
+            .answers
+            .connection
+            .peek_notify(self.input.get(taken..).unwrap_or_default())
+        {
+            actions.clear();
+            let answer = || router.answer_at_once(notify.messages(), arrival, &mut actions);
+            let failure = match catch_unwind(AssertUnwindSafe(answer)) {
+                Ok(true) => None,
+                Ok(false) => break,
+                Err(_panic) => Some(Failure::Panic),
+            };
+            let duty = Duty {
+                ticket: self.answers.connection.accept(elapsed, &notify),
+                received: now,
+            };
+            taken += notify.len();
+            answered += 1;
+            let output = failure.map_or(Ok(&actions), Err);
+            self.answers.give(duty, output, now);
+        }
+        self.input.advance(taken);
+        answered
     }
 
     fn notify(&mut self, ticket: AckTicket, frame: spop_codec::Notify, now: Instant) {
@@ -254,74 +315,18 @@ where
             ticket,
             received: now,
         };
-        let Some(info) = &self.info else {
-            return self.answer(duty, Err(Failure::Error), now); // never: a HELLO came before
+        let Some(arrival) = &self.arrival else {
+            return self.answers.give(duty, Err(Failure::Error), now); // never: a HELLO came before
         };
-        let notify = Notify::new(frame, Arc::clone(info), now.into_std());
-        let mut actions = Actions::new();
-        let asked = || call(&self.service, notify, &mut actions);
-        match catch_unwind(AssertUnwindSafe(asked)) {
-            Ok(None) => self.answer(duty, Ok(&actions), now),
-            Ok(Some(call)) => {
-                if let Some((duty, output)) = self.in_flight.start(duty, call) {
-                    self.answer(duty, output.as_ref().map_err(|failure| *failure), now);
-                }
-            }
-            Err(_panic) => self.answer(duty, Err(Failure::Panic), now),
-        }
-    }
-
-    /// Queues the ACK: the handler's, or the policy's if that cannot be.
-    #[inline(always)]
-    fn answer(&mut self, duty: Duty, output: Result<&Actions, Failure>, now: Instant) {
-        let refused = match output {
-            Ok(actions) => match self.connection.try_ack(duty.ticket, actions) {
-                Ok(()) => return self.answered(None, duty.received, now),
-                Err((ticket, AckOutcome::TooBig)) => (ticket, Failure::AckTooBig),
-                Err((ticket, _)) => {
-                    debug!(error = ?actions.error(), "HAProxy does not accept such a variable");
-                    (ticket, Failure::VoidActions)
-                }
-            },
-            Err(failure) => (duty.ticket, failure),
+        let notify = Notify {
+            frame,
+            arrival: arrival.clone(),
         };
-        self.answer_by_policy(refused, duty.received, now);
-    }
-
-    #[cold]
-    fn answer_by_policy(
-        &mut self,
-        (ticket, failure): (AckTicket, Failure),
-        received: Instant,
-        now: Instant,
-    ) {
-        self.warn(failure);
-        let policy = &self.shared.config.failure_policy;
-        // A policy that panics must not take the other NOTIFYs of the connection along.
-        let actions = catch_unwind(AssertUnwindSafe(|| policy.answer(failure)));
-        let actions = actions.unwrap_or_default();
-        self.connection.ack(ticket, &actions);
-        self.answered(Some(failure), received, now);
-    }
-
-    #[inline]
-    fn answered(&self, failure: Option<Failure>, received: Instant, now: Instant) {
-        if let Some(observer) = &self.shared.config.observer {
-            observer.answered(failure, now - received);
+        let call = Call::new(&self.service, notify);
+        if let Some((duty, output)) = self.in_flight.start(duty, call) {
+            self.answers
+                .give(duty, output.as_ref().map_err(|failure| *failure), now);
         }
-    }
-
-    fn warn(&mut self, failure: Failure) {
-        if self.warned {
-            debug!(peer = %self.peer, %failure, "a NOTIFY is answered by policy");
-            return;
-        }
-        self.warned = true;
-        warn!(
-            peer = %self.peer,
-            %failure,
-            "a NOTIFY is answered by policy; further ones of this connection at debug level"
-        );
     }
 
     fn close(&mut self, closed: Closed) {
@@ -331,7 +336,7 @@ where
 
     /// Writes what the socket takes.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<()> {
-        let transmit = self.connection.transmit();
+        let transmit = self.answers.connection.transmit();
         while !transmit.is_empty() {
             let chunk = transmit.get(..WRITE_CHUNK).unwrap_or(transmit);
             match Pin::new(&mut self.io).poll_write(cx, chunk) {
@@ -373,7 +378,7 @@ where
 
     /// Reads once, if more input is welcome.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.connection.wants_read() {
+        if !self.answers.connection.wants_read() {
             return Poll::Pending;
         }
         self.input.reserve(self.read_size);
@@ -396,22 +401,44 @@ where
     /// The timer is left alone while it is set to an earlier time: firing early is cheaper
     /// than moving it with every frame.
     fn arm_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let connection = self.connection.poll_timeout().map(|due| self.origin + due);
+        let over = self.timer.is_elapsed();
+        let wakes = self.timer_wakes.as_ref();
+        let is_set = !over && wakes.is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_set && self.is_quiet() {
+            return Poll::Pending; // for its idle timeout, which only ever moves on
+        }
+        let connection = self
+            .answers
+            .connection
+            .poll_timeout()
+            .map(|due| self.origin + due);
         let write = self
             .write_stalled
             .map(|since| since + self.shared.config.write_timeout);
         let quiet = self
             .holds_memory()
             .then(|| *self.quiet.get_or_insert(now) + QUIET);
-        let idle = self.timer.is_elapsed();
         let due = [connection, write, quiet, self.in_flight.next_due()];
         let Some(due) = due.into_iter().flatten().min() else {
             return Poll::Pending;
         };
-        if idle || due < self.timer.deadline() {
+        if over || due < self.timer.deadline() {
             self.timer.as_mut().reset(due);
+        } else if is_set {
+            return Poll::Pending; // as the last time it was polled
         }
-        self.timer.as_mut().poll(cx)
+        let over = self.timer.as_mut().poll(cx);
+        self.timer_wakes = over.is_pending().then(|| cx.waker().clone());
+        over
+    }
+
+    /// Whether nothing is in progress that could be overdue one day.
+    fn is_quiet(&self) -> bool {
+        self.input.is_empty()
+            && self.in_flight.next_due().is_none()
+            && self.write_stalled.is_none()
+            && !self.answers.connection.has_fragments()
+            && (self.quiet.is_some() || !self.holds_memory())
     }
 
     /// Whether a quiet connection has more memory than it needs.
@@ -427,7 +454,7 @@ where
             self.input = BytesMut::new();
             self.read_size = MIN_READ;
             self.in_flight.shrink();
-            let transmit = self.connection.transmit();
+            let transmit = self.answers.connection.transmit();
             if transmit.is_empty() {
                 *transmit = BytesMut::new();
             }
@@ -447,7 +474,7 @@ impl<IO, S: Service<Notify>> Driver<IO, S> {
         if !self.ended
             && let Some(observer) = &self.shared.config.observer
         {
-            observer.closed(end, self.connection.in_flight());
+            observer.closed(end, self.answers.connection.in_flight());
         }
         self.ended = true;
     }

@@ -14,22 +14,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
-use spop_codec::AckTicket;
 use tokio::time::Instant;
 
+use super::answers::Duty;
 use super::{Place, Shared};
 use crate::failure::Failure;
 
 /// Slots that a quiet connection keeps.
 const QUIET_SLOTS: usize = 4;
-
-/// The duty to answer one NOTIFY.
-#[derive(Debug)]
-pub(super) struct Duty {
-    pub(super) ticket: AckTicket,
-    /// When the NOTIFY was read.
-    pub(super) received: Instant,
-}
 
 /// A handler is done, one way or the other.
 pub(super) type Finished<T> = (Duty, Result<T, Failure>);

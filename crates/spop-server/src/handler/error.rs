@@ -22,8 +22,8 @@ pub struct HandlerError {
 
 impl HandlerError {
     /// The handler failed: [`Failure::Error`]. If `error` is an
-    /// [`ArgsError`](crate::ArgsError), it was asked wrongly: [`Failure::Rejected`]. A
-    /// `HandlerError` stays what it is.
+    /// [`ArgsError`](crate::guide::typed_arguments), it was asked wrongly:
+    /// [`Failure::Rejected`]. A `HandlerError` stays what it is.
     pub fn new(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(itself) => *itself,

@@ -18,7 +18,7 @@ use super::route::RouteFuture;
 pub struct RouterFuture(State);
 
 enum State {
-    /// The answer of the only message.
+    /// One answer, of one message or of several that were ready at once.
     One(RouteFuture),
     Many(Box<Many>),
 }
@@ -35,26 +35,24 @@ impl RouterFuture {
         Self(State::One(answer))
     }
 
-    /// Puts `answers` behind `done`, in message order, or gives the future of that.
-    pub(super) fn join(
-        answers: impl Iterator<Item = Result<Actions, RouteFuture>>,
-        done: &mut Actions,
-    ) -> Option<Self> {
+    /// `answers` in message order.
+    pub(super) fn join(answers: impl Iterator<Item = RouteFuture>) -> Self {
+        let mut done = Actions::new();
         let mut running = Vec::new();
         for answer in answers {
-            match answer {
-                Ok(actions) if running.is_empty() => append(done, actions),
+            match answer.into_ready() {
+                Ok(actions) if running.is_empty() => append(&mut done, actions),
                 Ok(actions) => running.push(RouteFuture::ready(actions)),
                 Err(answer) => running.push(answer),
             }
         }
         if running.is_empty() {
-            return None;
+            return Self::one(RouteFuture::ready(done));
         }
-        Some(Self(State::Many(Box::new(Many {
-            done: mem::take(done),
+        Self(State::Many(Box::new(Many {
+            done,
             running: join_all(running),
-        }))))
+        })))
     }
 }
 

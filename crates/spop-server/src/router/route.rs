@@ -46,19 +46,26 @@ impl Route {
         Self(Kind::Later(Arc::new(answer)))
     }
 
-    /// Sets `actions`, or gives the future of them.
+    pub(super) fn answer(&self, request: &RequestRef<'_>) -> RouteFuture {
+        match &self.0 {
+            Kind::Now(answer) => {
+                let mut actions = Actions::new();
+                answer(request, &mut actions);
+                RouteFuture::ready(actions)
+            }
+            Kind::Later(answer) => answer(request),
+        }
+    }
+
+    /// Sets `actions` and says so, if the handler answers on the spot.
     #[inline]
-    pub(super) fn answer(
-        &self,
-        request: &RequestRef<'_>,
-        actions: &mut Actions,
-    ) -> Option<RouteFuture> {
+    pub(super) fn answer_at_once(&self, request: &RequestRef<'_>, actions: &mut Actions) -> bool {
         match &self.0 {
             Kind::Now(answer) => {
                 answer(request, actions);
-                None
+                true
             }
-            Kind::Later(answer) => Some(answer(request)),
+            Kind::Later(_) => false,
         }
     }
 }
@@ -73,9 +80,7 @@ impl Service<Request> for Route {
     }
 
     fn call(&mut self, request: Request) -> RouteFuture {
-        let mut actions = Actions::new();
-        self.answer(&request.by_ref(), &mut actions)
-            .unwrap_or_else(|| RouteFuture::ready(actions))
+        self.answer(&request.by_ref())
     }
 }
 
@@ -111,6 +116,16 @@ impl RouteFuture {
             future,
             failures: Arc::clone(failures),
         })))
+    }
+}
+
+impl RouteFuture {
+    /// The actions, if they are there without polling.
+    pub(super) fn into_ready(self) -> Result<Actions, Self> {
+        match self.0 {
+            State::Ready(Some(actions)) => Ok(actions),
+            state => Err(Self(state)),
+        }
     }
 }
 

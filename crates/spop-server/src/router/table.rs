@@ -37,27 +37,28 @@ impl Table {
         }
     }
 
-    /// Sets `actions`, or gives the future of them.
-    #[inline]
-    pub(super) fn answer(
-        &self,
-        request: &RequestRef<'_>,
-        actions: &mut Actions,
-    ) -> Option<RouteFuture> {
+    pub(super) fn answer(&self, request: &RequestRef<'_>) -> RouteFuture {
         let name = request.name();
         match self.find(name.as_bytes()) {
-            Some(route) => route.answer(request, actions),
+            Some(route) => route.answer(request),
             None => {
                 self.warn(name);
-                None
+                RouteFuture::ready(Actions::new())
             }
         }
+    }
+
+    /// Sets `actions` and says so, if the handler answers on the spot.
+    #[inline]
+    pub(super) fn answer_at_once(&self, request: &RequestRef<'_>, actions: &mut Actions) -> bool {
+        self.find(request.name().as_bytes())
+            .is_some_and(|route| route.answer_at_once(request, actions))
     }
 
     fn find(&self, name: &[u8]) -> Option<&Route> {
         let named = match &*self.named {
             // Most agents know one message.
-            [only] if only.0.as_bytes() == name => Some(only),
+            [only] if Text::new(name) == *only.0 => Some(only),
             [_] => None,
             named => named
                 .binary_search_by(|(candidate, _)| compare(candidate, name))

@@ -1,6 +1,6 @@
 //! The right to answer a NOTIFY, and what became of the answer.
 
-use crate::frame::{FrameType, Header, Notify};
+use crate::frame::{FrameType, Header, Notify, PeekedNotify};
 
 /// The right, and the duty, to answer one NOTIFY once (SPOE.txt §3.2.6).
 ///
@@ -15,6 +15,13 @@ pub struct AckTicket {
 
 impl AckTicket {
     pub(super) const fn new(notify: &Notify) -> Self {
+        Self {
+            stream_id: notify.stream_id(),
+            frame_id: notify.frame_id(),
+        }
+    }
+
+    pub(super) const fn of(notify: &PeekedNotify<'_>) -> Self {
         Self {
             stream_id: notify.stream_id(),
             frame_id: notify.frame_id(),

@@ -1,0 +1,94 @@
+//! The protocol's state, and the answers that go into it: one ACK for each NOTIFY, the
+//! handler's or the policy's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use spop_codec::{AckOutcome, AckTicket, Actions, AgentConnection};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Shared;
+use crate::failure::Failure;
+use crate::peer::Peer;
+
+/// The duty to answer one NOTIFY.
+#[derive(Debug)]
+pub(super) struct Duty {
+    pub(super) ticket: AckTicket,
+    /// When the NOTIFY was read.
+    pub(super) received: Instant,
+}
+
+pub(super) struct Answers {
+    pub(super) connection: AgentConnection,
+    peer: Peer,
+    shared: Arc<Shared>,
+    warned: bool,
+}
+
+impl Answers {
+    /// Of a connection that begins now, at its time zero.
+    pub(super) fn new(peer: Peer, shared: Arc<Shared>) -> Self {
+        Self {
+            connection: AgentConnection::new(shared.config.agent.clone(), Duration::ZERO),
+            peer,
+            shared,
+            warned: false,
+        }
+    }
+
+    /// Queues the ACK: the handler's, or the policy's if that cannot be.
+    #[inline(always)]
+    pub(super) fn give(&mut self, duty: Duty, output: Result<&Actions, Failure>, now: Instant) {
+        let refused = match output {
+            Ok(actions) => match self.connection.try_ack(duty.ticket, actions) {
+                Ok(()) => return self.given(None, duty.received, now),
+                Err((ticket, AckOutcome::TooBig)) => (ticket, Failure::AckTooBig),
+                Err((ticket, _)) => {
+                    debug!(error = ?actions.error(), "HAProxy does not accept such a variable");
+                    (ticket, Failure::VoidActions)
+                }
+            },
+            Err(failure) => (duty.ticket, failure),
+        };
+        self.give_by_policy(refused, duty.received, now);
+    }
+
+    #[cold]
+    fn give_by_policy(
+        &mut self,
+        (ticket, failure): (AckTicket, Failure),
+        received: Instant,
+        now: Instant,
+    ) {
+        self.warn(failure);
+        let policy = &self.shared.config.failure_policy;
+        // A policy that panics must not take the other NOTIFYs of the connection along.
+        let actions = catch_unwind(AssertUnwindSafe(|| policy.answer(failure)));
+        let actions = actions.unwrap_or_default();
+        self.connection.ack(ticket, &actions);
+        self.given(Some(failure), received, now);
+    }
+
+    #[inline]
+    fn given(&self, failure: Option<Failure>, received: Instant, now: Instant) {
+        if let Some(observer) = &self.shared.config.observer {
+            observer.answered(failure, now - received);
+        }
+    }
+
+    fn warn(&mut self, failure: Failure) {
+        if self.warned {
+            debug!(peer = %self.peer, %failure, "a NOTIFY is answered by policy");
+            return;
+        }
+        self.warned = true;
+        warn!(
+            peer = %self.peer,
+            %failure,
+            "a NOTIFY is answered by policy; further ones of this connection at debug level"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! The guide: what an agent needs from the first line to production. Text only, no items.
+//!
+//! 1. [Your first agent](first_agent): the program, HAProxy's two files, and how to try it.
+//! 2. [Typed arguments](typed_arguments): what handlers take, from structs to your own types.
+//! 3. [Middleware](middleware): layers around the agent and around its routes.
+//! 4. [Failures](failures): what HAProxy gets when a handler has no answer.
+//! 5. [Limits](limits): every limit, with its default, its setter, and how to see it reached.
+//! 6. [Listeners](listeners): TCP, Unix sockets, systemd, several at once.
+//! 7. [Drain](drain): how to stop and restart without losing a decision.
+//! 8. [TLS](tls): certificates on both sides.
+//! 9. [Metrics](metrics): what the engine tells, and what layers tell.
+//!
+//! Every example is compiled, and run where it can end, by `cargo test --doc`.
+
+// The pages link to items by their bare names.
+#[allow(
+    clippy::wildcard_imports,
+    unused_imports,
+    reason = "for the links of the pages"
+)]
+use crate::*;
+
+#[doc = include_str!("guide/first_agent.md")]
+pub mod first_agent {}
+
+// Pages about a feature are there without it, so that links to them hold.
+#[cfg_attr(feature = "serde", doc = include_str!("guide/typed_arguments.md"))]
+#[cfg_attr(
+    not(feature = "serde"),
+    doc = "Typed arguments need the feature `serde`, which this documentation was built without."
+)]
+pub mod typed_arguments {}
+
+#[doc = include_str!("guide/middleware.md")]
+pub mod middleware {}
+
+#[doc = include_str!("guide/failures.md")]
+pub mod failures {}
+
+#[doc = include_str!("guide/limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("guide/listeners.md")]
+pub mod listeners {}
+
+#[doc = include_str!("guide/drain.md")]
+pub mod drain {}
+
+#[cfg_attr(feature = "tls", doc = include_str!("guide/tls.md"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    doc = "TLS needs the feature `tls`, which this documentation was built without."
+)]
+pub mod tls {}
+
+#[doc = include_str!("guide/metrics.md")]
+pub mod metrics {}
