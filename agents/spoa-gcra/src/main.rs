@@ -117,7 +117,9 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
     })?;
     let (listener, addr) = startup::listen(settings).await?;
     println!("spoa-gcra listening on {addr}\n{}", settings.summary());
-    let config = Config::new().with_handler_timeout(settings.decision_budget + BACKSTOP);
+    let config = Config::new()
+        .with_handler_timeout(settings.decision_budget + BACKSTOP)
+        .with_lame_duck(settings.lame_duck);
     serve(listener, router)
         .with_config(config)
         .with_shutdown(stop_signal())
@@ -131,7 +133,7 @@ async fn stop_signal() {
     let heard = async |kind: SignalKind, name: &str| match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
-            info!("{name}: answering what is in flight, then ending");
+            info!("{name}: failing health checks, answering what is in flight, then ending");
         }
         Err(error) => {
             warn!(%error, "cannot listen for {name}");

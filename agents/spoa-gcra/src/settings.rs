@@ -47,6 +47,8 @@ pub struct Settings {
     pub decision_budget: Duration,
     /// `SPOA_MEMORY_CLIENTS`: the in-memory store's bound.
     pub memory_clients: usize,
+    /// `SPOA_LAME_DUCK`: how long health checks fail before the end.
+    pub lame_duck: Duration,
     /// `TOKIO_WORKER_THREADS`: 1 to 1024.
     pub worker_threads: usize,
     /// `RUST_LOG`: directives that [`EnvFilter`] takes.
@@ -86,6 +88,7 @@ impl Settings {
             failure: values.parsed(&table::FAILURE)?,
             decision_budget: Duration::from_millis(values.number(&table::DECISION_BUDGET)?),
             memory_clients: values.number(&table::MEMORY_CLIENTS)?,
+            lame_duck: Duration::from_millis(values.number(&table::LAME_DUCK)?),
             worker_threads: values.worker_threads()?,
             log: values.parsed::<LogDirectives>(&table::LOG)?.0,
             unknown: Vec::new(),
@@ -108,6 +111,10 @@ impl Settings {
                 format!("{} ms", self.decision_budget.as_millis()),
             ),
             (&table::MEMORY_CLIENTS, self.memory_clients.to_string()),
+            (
+                &table::LAME_DUCK,
+                format!("{} ms", self.lame_duck.as_millis()),
+            ),
             (&table::WORKER_THREADS, self.worker_threads.to_string()),
             (&table::LOG, self.log.clone()),
         ];

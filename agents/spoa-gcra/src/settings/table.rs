@@ -60,6 +60,7 @@ pub const TABLE: &[Setting] = &[
     FAILURE,
     DECISION_BUDGET,
     MEMORY_CLIENTS,
+    LAME_DUCK,
     WORKER_THREADS,
     LOG,
 ];
@@ -142,6 +143,14 @@ pub(super) static MEMORY_CLIENTS: Setting = Setting {
     default: "500000",
     accepts: Accepts::Number(1000, MAX_CLIENTS as u64),
     meaning: "clients that this process remembers at most, about 75 bytes each",
+};
+
+pub(super) static LAME_DUCK: Setting = Setting {
+    name: "SPOA_LAME_DUCK",
+    unit: "ms",
+    default: "0",
+    accepts: Accepts::Number(0, 600_000),
+    meaning: "how long checks fail, at the end, before connections close; more than `inter` x `fall`",
 };
 
 pub(super) static WORKER_THREADS: Setting = Setting {

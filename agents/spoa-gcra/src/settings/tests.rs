@@ -82,6 +82,7 @@ fn what_is_not_a_number_is_refused() {
         ("SPOA_IPV6_PREFIX", "1 to 128 bits"),
         ("SPOA_DECISION_BUDGET", "1 to 1000 ms"),
         ("SPOA_MEMORY_CLIENTS", "1000 to 100000000 clients"),
+        ("SPOA_LAME_DUCK", "0 to 600000 ms"),
         ("TOKIO_WORKER_THREADS", "1 to 1024 threads"),
     ] {
         for value in [
@@ -103,12 +104,12 @@ fn every_number_has_its_range_and_takes_both_ends() {
         let Accepts::Number(least, most) = setting.accepts else {
             continue;
         };
-        for outside in [
-            (least - 1).to_string(),
+        let below = least.checked_sub(1).map(|below| below.to_string());
+        for outside in below.into_iter().chain([
             (most + 1).to_string(),
             u64::MAX.to_string(),
             "99999999999999999999999".to_owned(),
-        ] {
+        ]) {
             let line = refused(setting.name, &outside);
             assert!(line.contains("out of range"), "{line}");
         }
@@ -349,6 +350,7 @@ fn the_summary_shows_every_setting_in_one_column() {
            SPOA_FAILURE          local\n  \
            SPOA_DECISION_BUDGET  8 ms\n  \
            SPOA_MEMORY_CLIENTS   500000\n  \
+           SPOA_LAME_DUCK        0 ms\n  \
            TOKIO_WORKER_THREADS  4\n  \
            RUST_LOG              warn"
     );

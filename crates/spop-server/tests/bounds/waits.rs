@@ -99,6 +99,35 @@ async fn an_idle_connection_has_its_time_from_its_last_frame() {
     assert_eq!(agent.told().ends, ["idle-timeout"]);
 }
 
+/// Before the silence the timer was set, for something that came in time.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_has_no_more_time_than_that_if_other_waits_are_longer() {
+    let settings = AgentConfig::new()
+        .with_idle_timeout(10 * SECOND)
+        .with_hello_timeout(60 * SECOND)
+        .with_frame_timeout(60 * SECOND);
+    let config = Config::new()
+        .with_agent(settings)
+        .with_handler_timeout(60 * SECOND);
+    let agent = Agent::start(config);
+    let mut wire = BytesMut::new();
+    notify(1, "yield").encode(&mut wire);
+    let half = wire.split_to(7);
+    for asks in [false, true] {
+        let mut client = agent.client(hello()).await;
+        if asks {
+            client.send_raw(&half).await.unwrap();
+            sleep(SECOND).await;
+            client.send_raw(&wire).await.unwrap();
+            client.recv_ack().await.unwrap();
+        }
+        let begin = Instant::now();
+        client.recv().await.unwrap_err();
+        assert_eq!(begin.elapsed(), 10 * SECOND, "asks: {asks}");
+    }
+    assert_eq!(agent.told().ends, ["idle-timeout"; 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn answers_have_their_time_from_the_last_byte_taken() {
     let agent = Agent::start(Config::new());
