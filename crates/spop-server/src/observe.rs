@@ -53,8 +53,8 @@ pub trait Observer: Send + Sync + 'static {
     /// One read brought so many bytes.
     fn read(&self, _bytes: usize) {}
 
-    /// So many NOTIFYs were taken in together.
-    fn received(&self, _notifies: usize) {}
+    /// A NOTIFY was taken in, to be answered.
+    fn received(&self) {}
 
     /// Reading has stopped until something is answered, or taken by the peer: as many NOTIFYs
     /// as may be are in flight, or 64 KiB of answers wait to be written.

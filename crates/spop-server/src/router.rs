@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use spop_codec::{Actions, Messages};
-use tower::Layer;
+use tower::{BoxError, Layer};
 use tower_service::Service;
 
 use crate::failure::FailurePolicy;
@@ -109,12 +109,25 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Answers messages called `name` with a service, or a stack of layers around one. It is
     /// cloned for each message, and the clone is waited for to be ready.
     ///
-    /// The service cannot fail. One that can gets a [`RescueLayer`](crate::layer::RescueLayer)
-    /// around it, which makes actions of its errors.
+    /// What its errors become the [`failure_policy`](Self::failure_policy) says, as with
+    /// handlers: a deadline that tower's timeout missed is [`Failure::Deadline`](crate::Failure::Deadline), what it shed
+    /// [`Failure::Overload`](crate::Failure::Overload). A [`RescueLayer`](crate::layer::RescueLayer) around it can make
+    /// actions of them before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use spop_server::{Actions, Request, Router};
+    /// use tower::{ServiceBuilder, service_fn};
+    ///
+    /// let check = ServiceBuilder::new()
+    ///     .timeout(Duration::from_millis(8))
+    ///     .service(service_fn(async |_: Request| Ok::<_, std::io::Error>(Actions::new())));
+    /// let router: Router = Router::new().message_service("check-ip", check);
+    /// ```
     #[must_use]
     pub fn message_service<T>(self, name: &str, service: T) -> Self
     where
-        T: Service<Request, Response: IntoActions, Error = Infallible, Future: Send>
+        T: Service<Request, Response: IntoActions, Error: Into<BoxError>, Future: Send>
             + Clone
             + Send
             + Sync
@@ -163,7 +176,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     pub fn layer<L>(self, layer: L) -> Self
     where
         L: Layer<Route> + Send + Sync + 'static,
-        L::Service: Service<Request, Response: IntoActions, Error = Infallible, Future: Send>
+        L::Service: Service<Request, Response: IntoActions, Error: Into<BoxError>, Future: Send>
             + Clone
             + Send
             + Sync
@@ -257,6 +270,12 @@ impl Router {
         };
         self.table()
             .answer_at_once(&RequestRef::in_place(only, arrival), actions)
+    }
+
+    /// Whether any handler answers on the spot.
+    #[inline]
+    pub(crate) fn is_quick(&self) -> bool {
+        self.table().is_quick()
     }
 
     fn table(&self) -> &Table {

@@ -39,6 +39,14 @@ impl Answers {
         }
     }
 
+    /// A NOTIFY was taken in.
+    #[inline]
+    pub(super) fn received(&self) {
+        if let Some(observer) = &self.shared.config.observer {
+            observer.received();
+        }
+    }
+
     /// Queues the ACK: the handler's, or the policy's if that cannot be.
     #[inline(always)]
     pub(super) fn give(&mut self, duty: Duty, output: Result<&Actions, Failure>, now: Instant) {

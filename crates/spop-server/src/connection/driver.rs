@@ -218,18 +218,18 @@ where
     /// Answers or starts what was read. Whether there was anything.
     fn take_frames(&mut self, now: Instant) -> bool {
         let elapsed = now - self.origin;
-        let mut notifies = 0;
+        let mut took = false;
         if let Some(arrival) = &mut self.arrival {
             arrival.received = now.into_std();
         }
         loop {
-            notifies += self.answer_at_once(elapsed, now);
+            took |= self.answer_at_once(elapsed, now);
             let Some(event) = self.answers.connection.poll_event(elapsed, &mut self.input) else {
                 break;
             };
             match event {
                 Event::Notify(ticket, frame) => {
-                    notifies += 1;
+                    took = true;
                     self.notify(ticket, frame, now);
                 }
                 Event::Ready {
@@ -260,30 +260,29 @@ where
             }
         }
         let paused = self.closed.is_none() && !self.answers.connection.wants_read();
-        if let Some(observer) = &self.shared.config.observer {
-            if notifies > 0 {
-                observer.received(notifies);
-            }
-            if paused && !self.paused {
-                observer.paused();
-            }
+        if paused
+            && !self.paused
+            && let Some(observer) = &self.shared.config.observer
+        {
+            observer.paused();
         }
         self.paused = paused;
-        notifies > 0
+        took
     }
 
     /// Answers what is at the front of the input and can be answered on the spot: NOTIFYs for
     /// a router's handlers that need no waiting. They need no future and no slot for it
-    /// either, and their frame stays where it was read, which halves what they cost. Says how
-    /// many there were.
-    fn answer_at_once(&mut self, elapsed: Duration, now: Instant) -> usize {
+    /// either, and their frame stays where it was read, which halves what they cost. Whether
+    /// there were any.
+    fn answer_at_once(&mut self, elapsed: Duration, now: Instant) -> bool {
         let service: &dyn Any = &self.service;
-        let (Some(router), Some(arrival)) = (service.downcast_ref::<Router>(), &self.arrival)
-        else {
-            return 0;
+        let router = service
+            .downcast_ref()
+            .filter(|router| Router::is_quick(router));
+        let (Some(router), Some(arrival)) = (router, &self.arrival) else {
+            return false;
         };
         let mut actions = Actions::new();
-        let mut answered = 0;
         let mut taken = 0;
         while let Some(notify) = self
             .answers
@@ -302,12 +301,12 @@ where
                 received: now,
             };
             taken += notify.len();
-            answered += 1;
+            self.answers.received();
             let output = failure.map_or(Ok(&actions), Err);
             self.answers.give(duty, output, now);
         }
         self.input.advance(taken);
-        answered
+        taken > 0
     }
 
     fn notify(&mut self, ticket: AckTicket, frame: spop_codec::Notify, now: Instant) {
@@ -315,6 +314,7 @@ where
             ticket,
             received: now,
         };
+        self.answers.received();
         let Some(arrival) = &self.arrival else {
             return self.answers.give(duty, Err(Failure::Error), now); // never: a HELLO came before
         };
@@ -404,14 +404,11 @@ where
         let over = self.timer.is_elapsed();
         let wakes = self.timer_wakes.as_ref();
         let is_set = !over && wakes.is_some_and(|waker| waker.will_wake(cx.waker()));
-        if is_set && self.is_quiet() {
-            return Poll::Pending; // for its idle timeout, which only ever moves on
+        let connection = self.answers.connection.poll_timeout();
+        let connection = connection.map(|due| self.origin + due);
+        if is_set && self.is_quiet() && connection.is_some_and(|due| self.timer.deadline() <= due) {
+            return Poll::Pending; // the idle timeout, which only moves on, is all there is
         }
-        let connection = self
-            .answers
-            .connection
-            .poll_timeout()
-            .map(|due| self.origin + due);
         let write = self
             .write_stalled
             .map(|since| since + self.shared.config.write_timeout);

@@ -21,15 +21,15 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
-    /// The handler failed: [`Failure::Error`]. If `error` is an
-    /// [`ArgsError`](crate::guide::typed_arguments), it was asked wrongly:
-    /// [`Failure::Rejected`]. A `HandlerError` stays what it is.
+    /// The handler, or a layer around it, failed: what [`Failure::of`] says, mostly
+    /// [`Failure::Error`]. If `error` is an [`ArgsError`](crate::guide::typed_arguments), it was
+    /// asked wrongly: [`Failure::Rejected`]. A `HandlerError` stays what it is.
     pub fn new(error: impl Into<BoxError>) -> Self {
         match error.into().downcast::<Self>() {
             Ok(itself) => *itself,
             Err(error) if is_args_error(&error) => Self::rejected(error),
             Err(error) => Self {
-                failure: Failure::Error,
+                failure: Failure::of(&*error),
                 error,
             },
         }

@@ -46,6 +46,11 @@ impl Route {
         Self(Kind::Later(Arc::new(answer)))
     }
 
+    /// Whether the handler answers on the spot.
+    pub(super) const fn is_quick(&self) -> bool {
+        matches!(self.0, Kind::Now(_))
+    }
+
     pub(super) fn answer(&self, request: &RequestRef<'_>) -> RouteFuture {
         match &self.0 {
             Kind::Now(answer) => {

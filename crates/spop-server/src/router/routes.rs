@@ -1,16 +1,16 @@
 //! Routes while the router is put together.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tower::BoxError;
 use tower::util::ServiceExt;
 use tower_service::Service;
 
 use super::route::{Failures, Route, RouteFuture};
 use super::table::Table;
 use crate::failure::FailurePolicy;
-use crate::handler::Handler;
+use crate::handler::{Handler, HandlerError};
 use crate::into_actions::IntoActions;
 use crate::notify::Request;
 use crate::request_ref::RequestRef;
@@ -114,7 +114,7 @@ impl<S: Clone + Send + Sync + 'static> Entry<S> {
 
     pub(super) fn service<T>(name: &str, service: T) -> Self
     where
-        T: Service<Request, Response: IntoActions, Error = Infallible, Future: Send>
+        T: Service<Request, Response: IntoActions, Error: Into<BoxError>, Future: Send>
             + Clone
             + Send
             + Sync
@@ -137,7 +137,7 @@ impl<S: Clone + Send + Sync + 'static> Entry<S> {
 /// A service as a route.
 pub(super) fn of_service<T>(service: T, failures: &Arc<Failures>) -> Route
 where
-    T: Service<Request, Response: IntoActions, Error = Infallible, Future: Send>
+    T: Service<Request, Response: IntoActions, Error: Into<BoxError>, Future: Send>
         + Clone
         + Send
         + Sync
@@ -146,7 +146,7 @@ where
     let failures = Arc::clone(failures);
     Route::later(move |request| {
         let answer = service.clone().oneshot(request.to_request());
-        let answer = answer.map(|Ok(answer)| answer.into_actions());
+        let answer = answer.map(|answer| answer.map_err(HandlerError::new)?.into_actions());
         RouteFuture::running(answer, &failures)
     })
 }

@@ -18,6 +18,8 @@ pub(super) struct Table {
     named: Box<[(Box<str>, Route)]>,
     /// Longest prefix first.
     fallbacks: Box<[(Box<str>, Route)]>,
+    /// Whether any route answers on the spot.
+    quick: bool,
     warned: AtomicBool,
 }
 
@@ -30,11 +32,17 @@ impl Table {
         named.sort_by(|(a, _), (b, _)| compare(a, b.as_bytes()));
         let mut fallbacks: Box<[_]> = fallbacks.collect();
         fallbacks.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        let routes = named.iter().chain(&fallbacks);
         Self {
+            quick: routes.into_iter().any(|(_, route)| route.is_quick()),
             named,
             fallbacks,
             warned: AtomicBool::new(false),
         }
+    }
+
+    pub(super) const fn is_quick(&self) -> bool {
+        self.quick
     }
 
     pub(super) fn answer(&self, request: &RequestRef<'_>) -> RouteFuture {

@@ -129,8 +129,8 @@ impl Observer for Tell {
         self.0.lock().unwrap().ends.push(end.as_str());
     }
 
-    fn received(&self, notifies: usize) {
-        self.0.lock().unwrap().received += notifies;
+    fn received(&self) {
+        self.0.lock().unwrap().received += 1;
     }
 
     fn paused(&self) {

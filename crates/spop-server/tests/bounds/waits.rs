@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use spop_client::ClientError;
 use spop_client::spop_codec::{Flags, FrameType, Status};
+use spop_client::{Client, ClientError};
 use spop_server::{AgentConfig, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, split};
 use tokio::time::{Instant, sleep};
@@ -114,10 +114,13 @@ async fn an_idle_connection_has_no_more_time_than_that_if_other_waits_are_longer
     notify(1, "yield").encode(&mut wire);
     let half = wire.split_to(7);
     for asks in [false, true] {
-        let mut client = agent.client(hello()).await;
+        let pipe = agent.pipe(1024);
+        sleep(SECOND).await;
+        let mut client = Client::handshake(pipe, hello()).await.unwrap();
+        client.set_timeout(None);
         if asks {
             client.send_raw(&half).await.unwrap();
-            sleep(SECOND).await;
+            sleep(20 * SECOND).await;
             client.send_raw(&wire).await.unwrap();
             client.recv_ack().await.unwrap();
         }

@@ -152,8 +152,8 @@ impl Observer for Counts {
         self.lost.fetch_add(in_flight as u64, Relaxed);
     }
 
-    fn received(&self, notifies: usize) {
-        self.received.fetch_add(notifies as u64, Relaxed);
+    fn received(&self) {
+        self.received.fetch_add(1, Relaxed);
     }
 
     fn answered(&self, _: Option<Failure>, _: Duration) {

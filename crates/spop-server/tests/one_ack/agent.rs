@@ -62,8 +62,8 @@ impl Observer for Counts {
         self.lost.fetch_add(in_flight, SeqCst);
     }
 
-    fn received(&self, notifies: usize) {
-        self.received.fetch_add(notifies, SeqCst);
+    fn received(&self) {
+        self.received.fetch_add(1, SeqCst);
     }
 
     fn answered(&self, failure: Option<Failure>, elapsed: Duration) {

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use std::convert::Infallible;
+
 use allocation_counter::measure;
 use spop_server::{Actions, Args, Connection, Notify, Request, Router, State};
 use tower::Service;
@@ -59,7 +61,7 @@ fn async_handlers() {
         )
         .message_service(
             "service",
-            tower::service_fn(async |_: Request| Ok(Actions::new())),
+            tower::service_fn(async |_: Request| Ok::<_, Infallible>(Actions::new())),
         )
         .with_state(Arc::new(7));
     for name in ["large", "small", "typed", "service"] {

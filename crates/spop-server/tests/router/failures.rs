@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use spop_server::{
     Actions, Args, ArgsError, FailurePolicy, HandlerError, Request, Router, Scope, TypedData,
 };
-use tower::BoxError;
+use tower::{BoxError, ServiceBuilder, service_fn};
 use tracing::Level;
 
 use super::{ask, say};
@@ -181,4 +182,22 @@ async fn policies_of_parts() {
     ] {
         assert_eq!(ask(&router, message, &[]).await, [said], "{message}");
     }
+}
+
+/// tower's own layers on a route: the policy is asked for what they refused, by its kind.
+#[tokio::test(start_paused = true)]
+async fn a_service_may_fail() {
+    let slow = ServiceBuilder::new()
+        .timeout(Duration::from_millis(8))
+        .service(service_fn(async |_: Request| {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok::<_, io::Error>(Actions::new())
+        }));
+    let broken = service_fn(async |_: Request| Err::<Actions, _>(io::Error::other("broken")));
+    let router = Router::new()
+        .message_service("slow", slow)
+        .message_service("broken", broken)
+        .failure_policy(telling());
+    assert_eq!(ask(&router, "slow", &[]).await, ["said=deadline"]);
+    assert_eq!(ask(&router, "broken", &[]).await, ["said=error"]);
 }

@@ -114,8 +114,9 @@ impl AgentConfig {
         self
     }
 
-    /// How long a connection may be silent, nothing in flight, default 10 min. Should be
-    /// longer than HAProxy keeps idle connections, so that HAProxy closes first.
+    /// How long a connection may be silent, from its last frame on and with nothing in flight,
+    /// default 10 min. Should be longer than HAProxy keeps idle connections, so that HAProxy
+    /// closes first, and longer than handlers take.
     pub const fn with_idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
