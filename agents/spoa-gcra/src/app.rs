@@ -10,6 +10,7 @@ use tower_service::Service;
 use crate::check_rate::{self, CheckRateLayer};
 use crate::identity::Identity;
 use crate::settings::Settings;
+use crate::store::denial_cache::DenialCacheLayer;
 use crate::store::failure::FailureLayer;
 use crate::store::memory::MemoryStore;
 use crate::store::valkey::{self, ValkeyStore};
@@ -33,6 +34,7 @@ pub fn router(settings: &Settings) -> Result<Router, valkey::ConfigError> {
         ..valkey::Config::default()
     };
     let nodes = settings.valkey.iter().map(|node| node.info.clone());
+    let denials = settings.denial_cache;
     let store = ServiceBuilder::new()
         // Outermost, so that whatever goes wrong below it, slowness included, there is an
         // answer in time.
@@ -41,6 +43,7 @@ pub fn router(settings: &Settings) -> Result<Router, valkey::ConfigError> {
             memory,
             settings.decision_budget,
         ))
+        .option_layer((denials > 0).then(|| DenialCacheLayer::new(denials)))
         .service(ValkeyStore::connect(nodes.collect(), valkey)?);
     Ok(limiter(settings, store))
 }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub decision_budget: Duration,
     /// `SPOA_MEMORY_CLIENTS`: the in-memory store's bound.
     pub memory_clients: usize,
+    /// `SPOA_DENIAL_CACHE`: how many denied clients Valkey is not asked about; 0: none.
+    pub denial_cache: usize,
     /// `SPOA_LAME_DUCK`: how long health checks fail before the end.
     pub lame_duck: Duration,
     /// `TOKIO_WORKER_THREADS`: 1 to 1024.
@@ -88,6 +90,7 @@ impl Settings {
             failure: values.parsed(&table::FAILURE)?,
             decision_budget: Duration::from_millis(values.number(&table::DECISION_BUDGET)?),
             memory_clients: values.number(&table::MEMORY_CLIENTS)?,
+            denial_cache: values.number(&table::DENIAL_CACHE)?,
             lame_duck: Duration::from_millis(values.number(&table::LAME_DUCK)?),
             worker_threads: values.worker_threads()?,
             log: values.parsed::<LogDirectives>(&table::LOG)?.0,
@@ -111,6 +114,7 @@ impl Settings {
                 format!("{} ms", self.decision_budget.as_millis()),
             ),
             (&table::MEMORY_CLIENTS, self.memory_clients.to_string()),
+            (&table::DENIAL_CACHE, self.denial_cache.to_string()),
             (
                 &table::LAME_DUCK,
                 format!("{} ms", self.lame_duck.as_millis()),

@@ -2,8 +2,9 @@
 //!
 //! [`memory`] keeps the state in this process and cannot fail; [`valkey`] keeps it in a
 //! Valkey server or cluster and can; [`failure`] is the layer that turns the second kind
-//! into the first.
+//! into the first, and [`denial_cache`] the one that spares it what is denied anyway.
 
+pub mod denial_cache;
 pub mod failure;
 pub mod memory;
 pub mod valkey;
@@ -55,6 +56,8 @@ pub struct Verdict {
 pub enum Source {
     /// The shared state in Valkey.
     Valkey,
+    /// What Valkey said a moment ago, which still holds: a denial.
+    Cache,
     /// The in-memory store, as configured.
     Memory,
     /// The failure policy, because the store did not answer in time.
@@ -62,10 +65,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// The wire form: `valkey`, `memory`, `fallback`.
+    /// The wire form: `valkey`, `cache`, `memory`, `fallback`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Valkey => "valkey",
+            Self::Cache => "cache",
             Self::Memory => "memory",
             Self::Fallback => "fallback",
         }

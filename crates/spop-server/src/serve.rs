@@ -29,7 +29,8 @@ use accept::{Accept, Accepted, Accepting, Seldom};
 /// [`with_config`](Serve::with_config) and [`with_shutdown`](Serve::with_shutdown) as
 /// needed; without a shutdown it runs for ever.
 ///
-/// `service` is cloned for each NOTIFY, and the clone is waited for to be ready.
+/// `service` is cloned for each NOTIFY, and the clone is waited for to be ready; a
+/// [`Router`](crate::Router) alone is always ready and asked without.
 ///
 /// # Errors
 /// See [`ServeError`]; nothing is accepted if a setting is out of range. What goes wrong

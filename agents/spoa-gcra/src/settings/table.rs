@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 
 use crate::gcra::MAX_MICROS;
+use crate::store::denial_cache::MAX_ENTRIES;
 use crate::store::memory::MAX_CLIENTS;
 
 /// An environment variable that the agent reads.
@@ -60,6 +61,7 @@ pub const TABLE: &[Setting] = &[
     FAILURE,
     DECISION_BUDGET,
     MEMORY_CLIENTS,
+    DENIAL_CACHE,
     LAME_DUCK,
     WORKER_THREADS,
     LOG,
@@ -143,6 +145,14 @@ pub(super) static MEMORY_CLIENTS: Setting = Setting {
     default: "500000",
     accepts: Accepts::Number(1000, MAX_CLIENTS as u64),
     meaning: "clients that this process remembers at most, about 75 bytes each",
+};
+
+pub(super) static DENIAL_CACHE: Setting = Setting {
+    name: "SPOA_DENIAL_CACHE",
+    unit: "entries",
+    default: "65536",
+    accepts: Accepts::Number(0, MAX_ENTRIES as u64),
+    meaning: "denied clients that Valkey is not asked about, about 60 bytes each; 0: it always is",
 };
 
 pub(super) static LAME_DUCK: Setting = Setting {

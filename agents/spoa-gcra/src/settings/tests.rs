@@ -35,6 +35,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(settings.failure, FailurePolicy::Local);
     assert_eq!(settings.decision_budget, Duration::from_millis(8));
     assert_eq!(settings.memory_clients, 500_000);
+    assert_eq!(settings.denial_cache, 65_536);
     assert!((1..=1024).contains(&settings.worker_threads));
     assert_eq!(settings.log, "warn");
     assert!(settings.unknown.is_empty());
@@ -53,6 +54,7 @@ fn everything_can_be_set() {
         ("SPOA_FAILURE", "closed"),
         ("SPOA_DECISION_BUDGET", "5"),
         ("SPOA_MEMORY_CLIENTS", "100000000"),
+        ("SPOA_DENIAL_CACHE", "0"),
         ("TOKIO_WORKER_THREADS", "2"),
         ("RUST_LOG", "warn,spop_server=debug"),
     ])
@@ -69,6 +71,7 @@ fn everything_can_be_set() {
     assert_eq!(settings.failure, FailurePolicy::Closed);
     assert_eq!(settings.decision_budget, Duration::from_millis(5));
     assert_eq!(settings.memory_clients, 100_000_000);
+    assert_eq!(settings.denial_cache, 0);
     assert_eq!(settings.worker_threads, 2);
     assert_eq!(settings.log, "warn,spop_server=debug");
 }
@@ -82,6 +85,7 @@ fn what_is_not_a_number_is_refused() {
         ("SPOA_IPV6_PREFIX", "1 to 128 bits"),
         ("SPOA_DECISION_BUDGET", "1 to 1000 ms"),
         ("SPOA_MEMORY_CLIENTS", "1000 to 100000000 clients"),
+        ("SPOA_DENIAL_CACHE", "0 to 16777216 entries"),
         ("SPOA_LAME_DUCK", "0 to 600000 ms"),
         ("TOKIO_WORKER_THREADS", "1 to 1024 threads"),
     ] {
@@ -350,6 +354,7 @@ fn the_summary_shows_every_setting_in_one_column() {
            SPOA_FAILURE          local\n  \
            SPOA_DECISION_BUDGET  8 ms\n  \
            SPOA_MEMORY_CLIENTS   500000\n  \
+           SPOA_DENIAL_CACHE     65536\n  \
            SPOA_LAME_DUCK        0 ms\n  \
            TOKIO_WORKER_THREADS  4\n  \
            RUST_LOG              warn"

@@ -8,6 +8,7 @@
 mod cluster;
 mod connects;
 mod decides;
+mod floods;
 mod survives;
 mod writes;
 
