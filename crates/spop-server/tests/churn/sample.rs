@@ -33,10 +33,9 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Whether all NOTIFYs and connections have ended, but the one that asks: of its NOTIFY
-    /// the observer hears when it is answered.
+    /// Whether all NOTIFYs and connections have ended, but the one that asks.
     pub(crate) const fn agree(&self) -> bool {
-        self.received == self.answered + self.lost && self.accepted == self.closed + 1
+        self.received == self.answered + self.lost + 1 && self.accepted == self.closed + 1
     }
 }
 
