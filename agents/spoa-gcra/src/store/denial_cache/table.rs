@@ -1,0 +1,128 @@
+//! What is known of clients that are out of budget: a table of a fixed number of places,
+//! which decides nothing but "the server would deny this now". It reads no clock: `now` and
+//! `sent` are arguments, in ns since whatever instant the caller chose.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::gcra::{Decision, Quota, increment};
+use crate::store::{Check, Client};
+
+/// How long an answer is believed, counted from when its check was sent: 1 s. Denials would
+/// be exact without it for as long as the server keeps its word. It may not: a key is
+/// deleted or evicted, a replica without the last writes is promoted, the server's clock
+/// is set forward. Then nobody is denied for longer than this on the old word.
+pub(super) const BELIEVED: Duration = Duration::from_secs(1);
+
+/// Entries that share a lock and compete for room.
+pub(super) const WAYS: usize = 8;
+
+/// Entries by client and quota. One is never mistaken for another's: the key is compared
+/// in full, and the hash only says where to look.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Not empty. Each grows to [`WAYS`] entries as they come, and no further.
+    sets: Box<[Mutex<Vec<Entry>>]>,
+    /// Keyed at random, so that nobody can choose addresses that push others out.
+    hasher: RandomState,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    client: Client,
+    quota: Quota,
+    /// ns: the client's theoretical arrival time is not before this.
+    tat: u64,
+    /// ns: when the check was sent whose answer said so.
+    sent: u64,
+}
+
+impl Table {
+    /// A table of `entries` places, rounded up to whole sets.
+    pub(super) fn new(entries: usize) -> Self {
+        let sets = entries.div_ceil(WAYS).max(1);
+        Self {
+            sets: std::iter::repeat_with(Mutex::default).take(sets).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The server's decision, if it is certain to deny this check now.
+    pub(super) fn denial(&self, check: &Check, now: u64) -> Option<Decision> {
+        let Check { quota, cost, .. } = *check;
+        let entry = *self.set(check).iter().find(|entry| entry.is_of(check))?;
+        // Another thread's check may have been sent after this one's clock was read.
+        let now = now.max(entry.sent);
+        if now - entry.sent >= BELIEVED.as_nanos() as u64 {
+            return None;
+        }
+        // Rounded down, because the server's microseconds may have begun before ours.
+        let debt = entry.tat.saturating_sub(now) / 1000;
+        let used = debt.saturating_add(increment(quota, cost));
+        // Both are below 2^53.
+        let room = quota.burst() as i64 - used as i64;
+        (room < 0).then(|| Decision::from_room(quota, cost, room))
+    }
+
+    /// Takes note of what the server decided on a check sent at `sent`. A client gets a
+    /// place once the server would deny the same check right after; from then on the newest
+    /// answer counts, whatever it says.
+    ///
+    /// The server decided at or after `sent` that the client's bucket is full again after
+    /// `reset_after`. So `sent + reset_after` is no later than that instant, whatever the
+    /// way there and back took.
+    pub(super) fn learn(&self, check: &Check, sent: u64, decision: &Decision) {
+        let Check {
+            client,
+            quota,
+            cost,
+            ..
+        } = *check;
+        let learnt = Entry {
+            client,
+            quota,
+            tat: sent.saturating_add(decision.reset_after.saturating_mul(1000)),
+            sent,
+        };
+        let mut set = self.set(check);
+        if let Some(known) = set.iter_mut().find(|entry| entry.is_of(check)) {
+            if known.sent <= sent {
+                *known = learnt;
+            }
+            return;
+        }
+        let left = quota.burst().saturating_sub(decision.reset_after);
+        if left >= increment(quota, cost) {
+            return;
+        }
+        if set.len() < WAYS {
+            set.push(learnt);
+        } else if let Some(oldest) = set.iter_mut().min_by_key(|entry| entry.sent) {
+            // Whoever loses a place is only asked about again.
+            *oldest = learnt;
+        }
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a 32-bit number times len, over 2^32, is below len"
+    )]
+    fn set(&self, check: &Check) -> MutexGuard<'_, Vec<Entry>> {
+        let hash = self.hasher.hash_one((check.client, check.quota));
+        let set = ((hash >> 32) * self.sets.len() as u64) >> 32;
+        // A panic elsewhere leaves a set whole: entries are written in one assignment.
+        self.sets[set as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_of(&self, check: &Check) -> bool {
+        self.client == check.client && self.quota == check.quota
+    }
+}
+
+#[cfg(test)]
+mod tests;
