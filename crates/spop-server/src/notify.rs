@@ -7,6 +7,7 @@ use bytes::Bytes;
 use spop_codec::{Message, Messages, Negotiated, NotifyBuilder, Text, TooManyArgs, TypedData};
 
 use crate::peer::Peer;
+use crate::request_ref::RequestRef;
 
 /// A NOTIFY as the engine hands it to its service. Cloning copies no payload.
 ///
@@ -66,10 +67,7 @@ impl Notify {
 
     /// One message of this NOTIFY, as a request of its own.
     pub fn request(&self, message: &Message<'_>) -> Request {
-        Request {
-            message: self.frame.share(message),
-            arrival: self.arrival.clone(),
-        }
+        RequestRef::of_notify(self, *message).to_request()
     }
 }
 
@@ -111,25 +109,19 @@ impl Request {
 
     /// The message's name.
     pub fn name(&self) -> Text<'_> {
-        self.message()
-            .map_or_else(Text::default, |message| message.name())
+        self.by_ref().name()
     }
 
     /// The value of the argument called `name`, of several the first; [`TypedData::Null`]
     /// when HAProxy had no value for it, or did not send it.
     pub fn arg(&self, name: &str) -> TypedData<'_> {
-        self.message()
-            .and_then(|message| message.arg(name))
-            .unwrap_or_default()
+        self.by_ref().arg(name)
     }
 
     /// The value of the argument at `index`, counted from 0 over all arguments, named or not;
     /// [`TypedData::Null`] when HAProxy had no value for it, or sent fewer.
     pub fn arg_at(&self, index: usize) -> TypedData<'_> {
-        self.args()
-            .nth(index)
-            .map(|arg| arg.value)
-            .unwrap_or_default()
+        self.by_ref().arg_at(index)
     }
 
     /// All arguments as a `T`: a struct or a map by their names, a tuple or a sequence by
@@ -191,14 +183,12 @@ impl Request {
     where
         T: serde_core::Deserialize<'de>,
     {
-        crate::extract::read(self.message())
+        self.by_ref().args_as()
     }
 
     /// All arguments in order, unnamed and repeated ones included.
     pub fn args(&self) -> impl Iterator<Item = spop_codec::Arg<'_>> {
-        self.message()
-            .into_iter()
-            .flat_map(|message| message.args())
+        self.by_ref().args()
     }
 
     /// The connection it came on.
@@ -209,10 +199,6 @@ impl Request {
     /// When it was read from the socket: what a handler's time budget counts from.
     pub const fn received(&self) -> Instant {
         self.arrival.received
-    }
-
-    pub(crate) fn message(&self) -> Option<Message<'_>> {
-        Message::from_bytes(&self.message)
     }
 }
 

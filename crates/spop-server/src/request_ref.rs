@@ -53,14 +53,14 @@ impl<'a> RequestRef<'a> {
 
     /// The message's name.
     pub fn name(&self) -> Text<'a> {
-        self.message()
+        self.message
             .map_or_else(Text::default, |message| message.name())
     }
 
     /// The value of the argument called `name`, of several the first; [`TypedData::Null`]
     /// when HAProxy had no value for it, or did not send it.
     pub fn arg(&self, name: &str) -> TypedData<'a> {
-        self.message()
+        self.message
             .and_then(|message| message.arg(name))
             .unwrap_or_default()
     }
@@ -76,9 +76,7 @@ impl<'a> RequestRef<'a> {
 
     /// All arguments in order, unnamed and repeated ones included.
     pub fn args(&self) -> impl Iterator<Item = Arg<'a>> + use<'a> {
-        self.message()
-            .into_iter()
-            .flat_map(|message| message.args())
+        self.message.into_iter().flat_map(|message| message.args())
     }
 
     /// All arguments as a `T`, which may borrow from the NOTIFY. Needs the feature `serde`;
@@ -91,7 +89,7 @@ impl<'a> RequestRef<'a> {
     where
         T: serde_core::Deserialize<'a>,
     {
-        crate::extract::read(self.message())
+        crate::extract::read(self.message)
     }
 
     /// The connection it came on.
@@ -119,10 +117,6 @@ impl<'a> RequestRef<'a> {
             arrival: self.arrival.clone(),
         }
     }
-
-    const fn message(&self) -> Option<Message<'a>> {
-        self.message
-    }
 }
 
 impl Request {
@@ -142,7 +136,7 @@ impl Request {
     /// ```
     pub fn by_ref(&self) -> RequestRef<'_> {
         RequestRef {
-            message: self.message(),
+            message: Message::from_bytes(&self.message),
             memory: Memory::Own(&self.message),
             arrival: &self.arrival,
         }

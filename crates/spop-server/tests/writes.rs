@@ -9,65 +9,18 @@
 
 mod support;
 
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use spop_client::spop_codec::{Frame, FrameDecoder, HaproxyHello, Status};
 use spop_client::{Client, ClientError, Connection, health_check};
 use spop_server::{Config, Peer, serve_connection};
+use support::recorder::{Recorder, Writes};
 use support::{answer, connect, notify, obedient};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
-
-/// A stream that remembers what each write carried.
-struct Recorder {
-    io: DuplexStream,
-    writes: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl AsyncRead for Recorder {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Recorder {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = &written {
-            self.writes.lock().unwrap().push(bytes[..*count].to_vec());
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-type Writes = Arc<Mutex<Vec<Vec<u8>>>>;
+use tokio::io::{DuplexStream, duplex};
 
 fn recorded() -> (DuplexStream, Writes) {
     let (haproxy, io) = duplex(1 << 20);
-    let writes = Writes::default();
-    let agent = Recorder {
-        io,
-        writes: Arc::clone(&writes),
-    };
+    let (agent, writes) = Recorder::new(io);
     tokio::spawn(serve_connection(
         agent,
         Peer::Local,

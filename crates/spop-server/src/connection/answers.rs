@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Shared;
+use super::in_flight::Finished;
 use crate::failure::Failure;
 use crate::peer::Peer;
 
@@ -45,6 +46,11 @@ impl Answers {
         if let Some(observer) = &self.shared.config.observer {
             observer.received();
         }
+    }
+
+    /// Queues the ACK of a handler that is done.
+    pub(super) fn finish(&mut self, (duty, output): Finished<Actions>, now: Instant) {
+        self.give(duty, output.as_ref().map_err(|failure| *failure), now);
     }
 
     /// Queues the ACK: the handler's, or the policy's if that cannot be.

@@ -208,9 +208,8 @@ where
             return;
         }
         for index in self.in_flight.woken() {
-            if let Some((duty, output)) = self.in_flight.poll(index) {
-                self.answers
-                    .give(duty, output.as_ref().map_err(|failure| *failure), now);
+            if let Some(finished) = self.in_flight.poll(index) {
+                self.answers.finish(finished, now);
             }
         }
     }
@@ -323,9 +322,8 @@ where
             arrival: arrival.clone(),
         };
         let call = Call::new(&self.service, notify);
-        if let Some((duty, output)) = self.in_flight.start(duty, call) {
-            self.answers
-                .give(duty, output.as_ref().map_err(|failure| *failure), now);
+        if let Some(finished) = self.in_flight.start(duty, call) {
+            self.answers.finish(finished, now);
         }
     }
 

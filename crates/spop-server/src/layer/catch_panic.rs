@@ -28,7 +28,8 @@ use crate::failure::Failure;
 /// use tower::ServiceBuilder;
 ///
 /// async fn check(request: Request) -> Actions {
-///     todo!("what {} asks", request.name())
+///     let port = request.arg("port").to_u64().expect("HAProxy always sends it");
+///     Actions::new().set_var(Scope::Session, "ip_score", u64::from(port != 443))
 /// }
 ///
 /// let denied = Actions::new().set_var(Scope::Session, "ip_score", 100);

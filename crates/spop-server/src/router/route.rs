@@ -122,9 +122,7 @@ impl RouteFuture {
             failures: Arc::clone(failures),
         })))
     }
-}
 
-impl RouteFuture {
     /// The actions, if they are there without polling.
     pub(super) fn into_ready(self) -> Result<Actions, Self> {
         match self.0 {

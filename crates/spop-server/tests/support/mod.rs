@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+pub(crate) mod recorder;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
