@@ -2,6 +2,7 @@
 //! file that names both ends.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use spop_server::Router;
 use tower::ServiceBuilder;
@@ -9,6 +10,7 @@ use tower_service::Service;
 
 use crate::check_rate::{self, CheckRateLayer};
 use crate::identity::Identity;
+use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::store::denial_cache::DenialCacheLayer;
 use crate::store::failure::FailureLayer;
@@ -38,11 +40,7 @@ pub fn router(settings: &Settings) -> Result<Router, valkey::ConfigError> {
     let store = ServiceBuilder::new()
         // Outermost, so that whatever goes wrong below it, slowness included, there is an
         // answer in time.
-        .layer(FailureLayer::new(
-            settings.failure,
-            memory,
-            settings.decision_budget,
-        ))
+        .layer(FailureLayer::new(memory, settings.decision_budget))
         .option_layer((denials > 0).then(|| DenialCacheLayer::new(denials)))
         .service(ValkeyStore::connect(nodes.collect(), valkey)?);
     Ok(limiter(settings, store))
@@ -57,10 +55,11 @@ where
         + 'static,
 {
     let identity = Identity::new(settings.trusted_proxies.clone(), settings.ipv6_prefix);
+    let policy = Policy::of_one(settings.quota).with_failure(settings.failure);
     let check_rate = ServiceBuilder::new()
         .layer(CheckRateLayer::new(
             identity,
-            settings.quota,
+            Arc::new(policy),
             settings.decision_budget,
         ))
         .service(store);

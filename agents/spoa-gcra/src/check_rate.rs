@@ -24,16 +24,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::debug;
 
-use crate::gcra::Quota;
 use crate::identity::{Evidence, Header, Identity, address};
+use crate::policy::Policy;
 use crate::store::{Check, Verdict};
 
 /// The message's name.
 pub const MESSAGE: &str = "check-rate";
-
-/// The name of the only policy: the value of the variable `policy`, and what the
-/// `RateLimit` headers call it.
-pub const POLICY: &str = "default";
 
 /// The value of `ip_score` that HAProxy is meant to deny.
 const DENIED: i32 = 100;
@@ -47,18 +43,18 @@ pub struct CheckRateLayer {
 #[derive(Debug)]
 struct Rule {
     identity: Identity,
-    quota: Quota,
+    policy: Arc<Policy>,
     budget: Duration,
 }
 
 impl CheckRateLayer {
-    /// Limits each client that `identity` finds to `quota`. The store gets `budget` to
+    /// Limits each client that `identity` finds as `policy` says. The store gets `budget` to
     /// answer, counted from when the NOTIFY was read.
-    pub fn new(identity: Identity, quota: Quota, budget: Duration) -> Self {
+    pub fn new(identity: Identity, policy: Arc<Policy>, budget: Duration) -> Self {
         Self {
             rule: Arc::new(Rule {
                 identity,
-                quota,
+                policy,
                 budget,
             }),
         }
@@ -102,13 +98,14 @@ where
             .client(&evidence(&request))
             .map(|client| Check {
                 client,
-                quota: rule.quota,
+                policy: Arc::clone(&rule.policy),
                 cost: 1,
+                count: 1,
                 deadline: request.received() + rule.budget,
             });
         CheckRateFuture {
             verdict: check.map(|check| self.store.call(check)),
-            quota: rule.quota,
+            policy: Arc::clone(&rule.policy),
         }
     }
 }
@@ -120,7 +117,7 @@ pin_project! {
         // None: there is no client to ask about.
         #[pin]
         verdict: Option<F>,
-        quota: Quota,
+        policy: Arc<Policy>,
     }
 }
 
@@ -138,16 +135,16 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
             allowed = verdict.decision.allowed,
             remaining = verdict.decision.remaining,
             source = verdict.source.as_str(),
-            policy = POLICY,
+            policy = &*this.policy.name,
         );
-        Poll::Ready(Ok(actions(*this.quota, &verdict)))
+        Poll::Ready(Ok(actions(this.policy, &verdict)))
     }
 }
 
 impl<F> fmt::Debug for CheckRateFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckRateFuture")
-            .field("quota", &self.quota)
+            .field("policy", &self.policy.name)
             .finish_non_exhaustive()
     }
 }
@@ -177,8 +174,10 @@ fn header(value: TypedData<'_>) -> Option<Header<'_>> {
 
 /// What HAProxy is told. `ip_score` comes in both scopes: `sess` as in the first designs of
 /// this agent, `txn` because a session's value outlives an answer that is missing.
-fn actions(quota: Quota, verdict: &Verdict) -> Actions {
-    let Verdict { decision, source } = verdict;
+fn actions(policy: &Policy, verdict: &Verdict) -> Actions {
+    let Verdict {
+        decision, source, ..
+    } = verdict;
     let score = if decision.allowed { 0 } else { DENIED };
     let mut actions = Actions::new()
         .set_var(Scope::Session, "ip_score", score)
@@ -195,17 +194,17 @@ fn actions(quota: Quota, verdict: &Verdict) -> Actions {
         actions = actions.set_var(Scope::Transaction, "retry_after", wait);
     }
     actions
-        .set_var(Scope::Transaction, "policy", POLICY)
+        .set_var(Scope::Transaction, "policy", &*policy.name)
         .set_var(Scope::Transaction, "source", source.as_str())
         .set_var(
             Scope::Transaction,
             "ratelimit",
-            headers::ratelimit(POLICY, quota, decision).as_str(),
+            headers::ratelimit(policy, verdict).as_str(),
         )
         .set_var(
             Scope::Transaction,
             "ratelimit_policy",
-            headers::ratelimit_policy(POLICY, quota).as_str(),
+            headers::ratelimit_policy(policy).as_str(),
         )
 }
 

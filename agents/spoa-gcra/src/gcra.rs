@@ -78,6 +78,66 @@ impl Quota {
     }
 }
 
+/// A client's state under one quota at one instant.
+///
+/// A stored TAT in the past is as good as none. One beyond `now + burst` cannot have been
+/// written under this quota (the clock went back, or the quota shrank): it is brought back
+/// to the edge and *stored* so, or the client would stay denied for as long as it tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    quota: Quota,
+    now: u64,
+    /// `now` to `now + burst`.
+    tat: u64,
+    /// The stored TAT is not one that this quota leads to.
+    heal: bool,
+}
+
+impl Budget {
+    /// What is left at `now`, given the stored TAT. Both in µs of the store's clock.
+    pub fn at(now: u64, quota: Quota, tat: Option<u64>) -> Self {
+        let now = now.min(MAX_NOW);
+        let latest = now.saturating_add(quota.burst);
+        let stored = tat.filter(|&tat| tat > now).unwrap_or(now);
+        Self {
+            quota,
+            now,
+            tat: stored.min(latest),
+            heal: stored > latest,
+        }
+    }
+
+    /// µs that would be left after one request of `cost`; negative: there is not enough, and
+    /// it is short by that much.
+    pub fn room(&self, cost: u64) -> i64 {
+        let used = self.tat.saturating_sub(self.now);
+        let used = used.saturating_add(increment(self.quota, cost));
+        signed(self.quota.burst).saturating_sub(signed(used))
+    }
+
+    /// The TAT to store after `granted` requests of `cost`, one of [`granted`]'s answers.
+    /// `None`: leave the stored value and its expiry as they are.
+    pub fn store(&self, cost: u64, granted: u64) -> Option<u64> {
+        let spent = increment(self.quota, cost).saturating_mul(granted);
+        (spent > 0 || self.heal).then(|| self.tat.saturating_add(spent))
+    }
+}
+
+/// How many of `count` equal requests pass that are decided one after the other at the same
+/// instant, given the room that each limit leaves after the first of them. A request passes
+/// if every limit has room for it, and else spends from none. Requests of cost 0 all pass.
+pub fn granted(limits: impl IntoIterator<Item = (Quota, i64)>, cost: u64, count: u64) -> u64 {
+    limits
+        .into_iter()
+        .fold(count, |count, (quota, room)| match u64::try_from(room) {
+            Err(_negative) => 0,
+            Ok(room) => match room.checked_div(increment(quota, cost)) {
+                Some(more) => count.min(more.saturating_add(1)),
+                None => count,
+            },
+        })
+}
+
 /// What [`decide`] found: the room left, and the TAT to store if anything changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
@@ -87,29 +147,17 @@ pub struct Outcome {
     pub store: Option<u64>,
 }
 
-/// Decides one request of `cost` at `now`, given the stored TAT. This is the oracle for the
-/// script that runs in Valkey (`store/valkey/gcra.lua`): both must answer alike.
-///
-/// A stored TAT in the past is as good as none. One beyond `now + burst` cannot have been
-/// written under this quota (the clock went back, or the quota shrank): it is brought back
-/// to the edge and *stored* so, or the client would stay denied for as long as it tries.
-/// Cost 0 asks without spending.
+/// Decides one request of `cost` at `now` under one limit, given the stored TAT. With
+/// [`Budget`] and [`granted`], which it is made of, this is the oracle for the script that
+/// runs in Valkey (`store/valkey/gcra.lua`): both must answer alike. Cost 0 asks without
+/// spending.
 pub fn decide(quota: Quota, tat: Option<u64>, now: u64, cost: u64) -> Outcome {
-    let increment = increment(quota, cost);
-    let now = now.min(MAX_NOW);
-    let latest = now.saturating_add(quota.burst);
-    let stored = tat.filter(|&tat| tat > now).unwrap_or(now);
-    let tat = stored.min(latest);
-    let used = tat.saturating_sub(now).saturating_add(increment);
-    let room = signed(quota.burst).saturating_sub(signed(used));
-    let store = if room >= 0 && increment > 0 {
-        Some(tat.saturating_add(increment))
-    } else if stored > latest {
-        Some(tat)
-    } else {
-        None
-    };
-    Outcome { room, store }
+    let budget = Budget::at(now, quota, tat);
+    let room = budget.room(cost);
+    Outcome {
+        room,
+        store: budget.store(cost, granted([(quota, room)], cost, 1)),
+    }
 }
 
 /// What a client is told about one request.
@@ -129,26 +177,41 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Where there is no limit.
+    pub const UNLIMITED: Self = Self {
+        allowed: true,
+        limit: u64::MAX,
+        remaining: u64::MAX,
+        reset_after: 0,
+        retry_after: None,
+    };
+
     /// Everything follows from the room that [`decide`] or the script reported. A room that
     /// cannot occur under this quota (a foreign script's answer) is brought to the nearest
     /// that can, so that nobody is told to wait longer than one increment.
     pub fn from_room(quota: Quota, cost: u64, room: i64) -> Self {
+        Self::beside_others(quota, cost, room, room >= 0)
+    }
+
+    /// The same where `allowed` depends on further limits too: if one of them denies, nothing
+    /// is spent from this one, whatever its room.
+    pub fn beside_others(quota: Quota, cost: u64, room: i64, allowed: bool) -> Self {
         let increment = increment(quota, cost);
         let most = signed(quota.burst).saturating_sub(signed(increment));
         let room = room.max(signed(increment).saturating_neg()).min(most);
-        let allowed = room >= 0;
         // Denied requests spend nothing, so what they would have spent is still there.
         let left = if allowed {
-            room.unsigned_abs()
+            room
         } else {
-            increment.saturating_sub(room.unsigned_abs())
+            room.saturating_add(signed(increment))
         };
+        let left = u64::try_from(left).unwrap_or(0);
         Self {
             allowed,
             limit: quota.limit(),
             remaining: left.checked_div(quota.interval).unwrap_or(0),
             reset_after: quota.burst.saturating_sub(left),
-            retry_after: (!allowed && increment <= quota.burst).then_some(room.unsigned_abs()),
+            retry_after: (!allowed && increment <= quota.burst).then(|| room.min(0).unsigned_abs()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An exact, distributed rate limiter for HAProxy: GCRA over Valkey.
 //!
 //! The parts, from the inside out: [`gcra`] decides, [`store`] keeps what it decides on,
-//! [`identity`] says whose request it is, [`check_rate`] is the message that HAProxy sends,
+//! [`policy`] says what applies, [`identity`] says whose request it is, [`check_rate`] is the message that HAProxy sends,
 //! [`settings`] says what applies, and [`app`] composes them over `spop-server`. The binary
 //! adds [`startup`], signals and a logger.
 
@@ -12,6 +12,7 @@ pub mod app;
 pub mod check_rate;
 pub mod gcra;
 pub mod identity;
+pub mod policy;
 pub mod settings;
 pub mod startup;
 pub mod store;

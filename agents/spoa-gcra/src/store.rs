@@ -7,23 +7,30 @@
 pub mod denial_cache;
 pub mod failure;
 pub mod memory;
+mod rooms;
 pub mod valkey;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::gcra::{Decision, Quota};
+pub use self::rooms::Rooms;
+use crate::gcra::Decision;
+use crate::policy::Policy;
 
 /// One question to a store: may this client spend this much now?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Who is asking.
     pub client: Client,
-    /// The limit that applies.
-    pub quota: Quota,
-    /// How much of it this request spends; 0 asks without spending.
+    /// What applies.
+    pub policy: Arc<Policy>,
+    /// How much of each limit a request spends; 0 asks without spending.
     pub cost: u64,
+    /// How many such requests to decide, as if one came right after the other; at least 1.
+    /// The verdict is the first one's, and says how many of them pass.
+    pub count: u32,
     /// When the answer stops being useful. A store that waits for others must not spend
     /// anything after it.
     pub deadline: Instant,
@@ -44,8 +51,13 @@ impl fmt::Display for Client {
 /// A store's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was decided.
+    /// What was decided about the (first) request.
     pub decision: Decision,
+    /// Which limit of the policy the numbers are about: of those that deny it the one that
+    /// does so for longest, or else the one with the fewest requests left.
+    pub limit: usize,
+    /// How many of [`Check::count`] requests pass.
+    pub granted: u32,
     /// Who decided it.
     pub source: Source,
 }

@@ -8,8 +8,8 @@ use spop_server::Action;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use super::*;
-use crate::gcra::Decision;
-use crate::store::Source;
+use crate::gcra::Quota;
+use crate::store::{Rooms, Source};
 
 /// Asks about `args` when the store reports `room`, and gives the check that reached the
 /// store and the variables that came back.
@@ -21,23 +21,22 @@ async fn ask(
     let store = {
         let asked = Arc::clone(&asked);
         service_fn(move |check: Check| {
+            let verdict = Rooms::new([room]).verdict(&check, 0, Source::Memory);
             *asked.lock().unwrap() = Some(check);
-            std::future::ready(Ok::<_, Infallible>(Verdict {
-                decision: Decision::from_room(check.quota, check.cost, room),
-                source: Source::Memory,
-            }))
+            std::future::ready(Ok::<_, Infallible>(verdict))
         })
     };
     let identity = Identity::new("private".parse().unwrap(), 64);
     let quota = Quota::new(500_000, 10_000_000).unwrap();
-    let layer = CheckRateLayer::new(identity, quota, Duration::from_millis(8));
+    let policy = Arc::new(Policy::of_one(quota));
+    let layer = CheckRateLayer::new(identity, policy, Duration::from_millis(8));
     let service = ServiceBuilder::new().layer(layer).service(store);
     let request = Request::local(MESSAGE, args.iter().copied()).unwrap();
     let received = request.received();
     let actions = service.oneshot(request).await.unwrap();
     assert_eq!(actions.error(), None);
     let asked = asked.lock().unwrap().take();
-    if let Some(check) = asked {
+    if let Some(check) = &asked {
         assert_eq!(check.deadline, received + Duration::from_millis(8));
     }
     let variables = actions.iter().map(|action| match action {

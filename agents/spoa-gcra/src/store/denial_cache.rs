@@ -21,7 +21,8 @@
 //!   admitted since to other agents, for a smaller cost, is not in them yet.
 //! * **If the server forgets** (deletion, eviction, a failover, its clock set forward), a
 //!   client may be denied on its old word for at most one increment, and 1 s at most.
-//! * **Quotas.** What is known under one quota says nothing under another.
+//! * **Several limits.** Each is known by itself, and one that is certain to deny is enough.
+//!   What is known under one quota says nothing under another.
 //! * **Memory.** A fixed number of places; who loses one is asked about again.
 //!
 //! A check that needs no budget (cost 0), a failed one and one whose asker has gone away
@@ -40,7 +41,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use self::table::Table;
-use super::{Check, Source, Verdict};
+use super::{Check, Verdict};
 
 /// The most entries that a cache can be asked to have. About 1 GB when full.
 pub const MAX_ENTRIES: usize = 1 << 24;
@@ -81,7 +82,7 @@ impl<S> Layer<S> for DenialCacheLayer {
     }
 }
 
-/// The service of [`DenialCacheLayer`]. Its own denials have the source [`Source::Cache`]
+/// The service of [`DenialCacheLayer`]. Its own denials have the source [`Cache`](super::Source::Cache)
 /// and are there at the first poll; all else, errors included, is the inner store's answer.
 #[derive(Debug, Clone)]
 pub struct DenialCache<S> {
@@ -106,14 +107,9 @@ where
         let now = self.cache.now();
         let denial = self.cache.table.denial(&check, now);
         let answer = match denial {
-            Some(decision) => Answer::Cached {
-                verdict: Verdict {
-                    decision,
-                    source: Source::Cache,
-                },
-            },
+            Some(verdict) => Answer::Cached { verdict },
             None => Answer::Asked {
-                future: self.inner.call(check),
+                future: self.inner.call(check.clone()),
                 check,
                 sent: now,
                 cache: Arc::clone(&self.cache),
@@ -164,7 +160,7 @@ where
             } => {
                 let answer = ready!(future.poll(cx));
                 if let Ok(verdict) = &answer {
-                    cache.table.learn(check, *sent, &verdict.decision);
+                    cache.table.learn(check, *sent, verdict);
                 }
                 Poll::Ready(answer)
             }

@@ -17,8 +17,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::memory::MemoryStore;
-use super::{Check, Source, Verdict};
-use crate::gcra::Decision;
+use super::{Check, Rooms, Source, Verdict};
+use crate::policy::MAX_LIMITS;
 
 /// The store counts as back once it answers and nothing has failed for this long: 1 s.
 /// Without such a pause, a cluster with one dead primary would be reported lost and found
@@ -65,7 +65,7 @@ impl fmt::Display for FailurePolicy {
     }
 }
 
-/// Puts a [`FailurePolicy`] around a store.
+/// Puts the [`FailurePolicy`] of each check around a store.
 #[derive(Debug, Clone)]
 pub struct FailureLayer {
     shared: Arc<Shared>,
@@ -73,12 +73,11 @@ pub struct FailureLayer {
 
 impl FailureLayer {
     /// A layer that waits for the store until the check's deadline, and for `budget` at
-    /// most, then answers by `policy`. `memory` is asked only under
+    /// most, then answers by the check's policy. `memory` is asked only under
     /// [`FailurePolicy::Local`].
-    pub fn new(policy: FailurePolicy, memory: MemoryStore, budget: Duration) -> Self {
+    pub fn new(memory: MemoryStore, budget: Duration) -> Self {
         Self {
             shared: Arc::new(Shared {
-                policy,
                 memory,
                 budget,
                 started: Instant::now(),
@@ -135,7 +134,7 @@ where
 
     fn call(&mut self, check: Check) -> FailureFuture<S> {
         FailureFuture {
-            inner: Some(Oneshot::new(self.inner.clone(), check)),
+            inner: Some(Oneshot::new(self.inner.clone(), check.clone())),
             timer: None,
             check,
             shared: Arc::clone(&self.shared),
@@ -194,7 +193,7 @@ where
             }
         };
         this.inner.set(None);
-        this.shared.failed(&failure);
+        this.shared.failed(&failure, this.check.policy.failure);
         Poll::Ready(Ok(this.shared.answer(this.check)))
     }
 }
@@ -239,7 +238,6 @@ impl FailureStats {
 
 #[derive(Debug)]
 struct Shared {
-    policy: FailurePolicy,
     memory: MemoryStore,
     budget: Duration,
     started: Instant,
@@ -273,21 +271,26 @@ impl Shared {
     }
 
     fn answer(&self, check: &Check) -> Verdict {
-        let Check { quota, .. } = *check;
-        let decision = match self.policy {
-            FailurePolicy::Local => self.memory.decide(check),
-            // The most room there is: the client has the whole burst, and this costs nothing.
-            FailurePolicy::Open => Decision::from_room(quota, 0, i64::MAX),
-            // The least: the client has just spent all of it.
-            FailurePolicy::Closed => Decision::from_room(quota, 1, i64::MIN),
+        // The most room there is, so that this costs nothing; or the least, as if the client
+        // had just spent all of it.
+        let (cost, room) = match check.policy.failure {
+            FailurePolicy::Local => {
+                return Verdict {
+                    source: Source::Fallback,
+                    ..self.memory.decide(check)
+                };
+            }
+            FailurePolicy::Open => (0, i64::MAX),
+            FailurePolicy::Closed => (1, i64::MIN),
         };
-        Verdict {
-            decision,
-            source: Source::Fallback,
-        }
+        let asked = Check {
+            cost,
+            ..check.clone()
+        };
+        Rooms::new([room; MAX_LIMITS]).verdict(&asked, 0, Source::Fallback)
     }
 
-    fn failed<E: fmt::Display>(&self, failure: &Failure<E>) {
+    fn failed<E: fmt::Display>(&self, failure: &Failure<E>, policy: FailurePolicy) {
         match failure {
             Failure::Error(_) => &self.errors,
             Failure::Late(_) => &self.timeouts,
@@ -296,7 +299,7 @@ impl Shared {
         if self.last_failure.swap(self.micros(), Ordering::Relaxed) == 0 {
             tracing::warn!(
                 reason = %failure,
-                policy = %self.policy,
+                %policy,
                 "the store does not answer; answering by the failure policy"
             );
         }

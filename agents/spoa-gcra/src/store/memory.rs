@@ -1,9 +1,10 @@
 //! The limiter's state in this process: exact, bounded in memory, gone when it ends.
 //!
-//! A client is an address and its TAT. One whose TAT is past says nothing that a client
-//! never seen would not, so it is dropped by whoever comes by: each call that adds a
-//! client also looks at the next few places of the same shard. There is no background
-//! task, and no call ever works on more than one shard.
+//! What is kept of a client is a TAT for each of its limits. One that is past says nothing
+//! that a client never seen would not, so it is dropped by whoever comes by: each call that
+//! adds one also looks at the next few places of the same shard. There is no background
+//! task, and no call ever works on more than one shard: all limits of a client are in the
+//! same one, so that they are decided together.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,10 +18,12 @@ use std::time::Instant;
 use hashbrown::HashTable;
 use tower_service::Service;
 
-use super::{Check, Client, Source, Verdict};
-use crate::gcra::{self, Decision};
+use super::{Check, Client, Rooms, Source, Verdict};
+use crate::gcra::Budget;
+use crate::policy::{Limit, LimitId, MAX_LIMITS};
 
-/// The most clients a store can be asked to remember. About 7.5 GB when full.
+/// The most clients a store can be asked to remember (times limits, where a client has
+/// several). About 7.5 GB when full.
 pub const MAX_CLIENTS: usize = 100_000_000;
 
 /// Clients in one shard at most. Half of what a table of 4096 buckets takes, so that a
@@ -68,8 +71,10 @@ struct Table {
     hand: usize,
 }
 
+/// 32 bytes.
 struct Entry {
     client: Client,
+    limit: LimitId,
     /// µs since the store was made.
     tat: u64,
 }
@@ -97,7 +102,7 @@ impl MemoryStore {
     }
 
     /// Decides at this moment.
-    pub fn decide(&self, check: &Check) -> Decision {
+    pub fn decide(&self, check: &Check) -> Verdict {
         // Read under the shard's lock: one client's clock then never goes back.
         self.decide_by(check, || {
             u64::try_from(self.inner.started.elapsed().as_micros()).unwrap_or(u64::MAX)
@@ -106,39 +111,47 @@ impl MemoryStore {
 
     /// Decides at `now_micros`, in µs since the store was made. Not to be mixed with
     /// [`decide`](Self::decide), which reads a clock.
-    pub fn decide_at(&self, check: &Check, now_micros: u64) -> Decision {
+    pub fn decide_at(&self, check: &Check, now_micros: u64) -> Verdict {
         self.decide_by(check, || now_micros)
     }
 
-    fn decide_by(&self, check: &Check, clock: impl FnOnce() -> u64) -> Decision {
-        let Check {
-            client,
-            quota,
-            cost,
-            ..
-        } = *check;
+    fn decide_by(&self, check: &Check, clock: impl FnOnce() -> u64) -> Verdict {
         let inner = &*self.inner;
-        let hash = inner.hasher.hash_one(client);
+        let limits = check.policy.limits();
+        let hash = inner.hash(check.client);
         let mut table = inner.shard(hash).lock();
         let now = clock();
-        let entry = table.clients.find_mut(hash, |entry| entry.client == client);
-        let tat = entry.as_ref().map(|entry| entry.tat);
-        let outcome = gcra::decide(quota, tat, now, cost);
-        match (outcome.store, entry) {
-            (None, _) => {}
-            (Some(tat), Some(entry)) => entry.tat = tat,
-            (Some(tat), None) => {
-                if table.make_room(inner.shard_clients, now) {
-                    inner.evictions.fetch_add(1, Ordering::Relaxed);
-                }
-                table
-                    .clients
-                    .insert_unique(hash, Entry { client, tat }, |entry| {
-                        inner.hasher.hash_one(entry.client)
-                    });
-            }
+        let budget = |table: &mut Table, limit: &Limit| {
+            let tat = table
+                .entry(hash, check.client, limit.id())
+                .map(|entry| entry.tat);
+            Budget::at(now, limit.quota(), tat)
+        };
+        let mut budgets = [None; MAX_LIMITS];
+        for (slot, limit) in budgets.iter_mut().zip(limits) {
+            *slot = Some(budget(&mut table, limit));
         }
-        Decision::from_room(quota, cost, outcome.room)
+        let budgets = budgets.iter().flatten();
+        let rooms = Rooms::new(budgets.clone().map(|budget| budget.room(check.cost)));
+        let granted = rooms.granted(check, check.count.into());
+        for (budget, limit) in budgets.zip(limits) {
+            let Some(tat) = budget.store(check.cost, granted) else {
+                continue;
+            };
+            let (client, limit) = (check.client, limit.id());
+            if let Some(entry) = table.entry(hash, client, limit) {
+                entry.tat = tat;
+                continue;
+            }
+            if table.make_room(inner.shard_clients, now) {
+                inner.evictions.fetch_add(1, Ordering::Relaxed);
+            }
+            let entry = Entry { client, limit, tat };
+            table
+                .clients
+                .insert_unique(hash, entry, |entry| inner.hash(entry.client));
+        }
+        rooms.verdict(check, 0, Source::Memory)
     }
 
     /// Clients remembered now, among them expired ones that nobody came by yet. Locks one
@@ -191,14 +204,15 @@ impl Service<Check> for MemoryStore {
     }
 
     fn call(&mut self, check: Check) -> Self::Future {
-        ready(Ok(Verdict {
-            decision: self.decide(&check),
-            source: Source::Memory,
-        }))
+        ready(Ok(self.decide(&check)))
     }
 }
 
 impl Inner {
+    fn hash(&self, client: Client) -> u64 {
+        self.hasher.hash_one(client)
+    }
+
     /// Picked by the middle bits of the hash: the table inside uses the lowest and the
     /// highest, and must find all of their values among its own clients.
     #[expect(
@@ -219,6 +233,12 @@ impl Shard {
 }
 
 impl Table {
+    /// All limits of a client have the same hash: there are few.
+    fn entry(&mut self, hash: u64, client: Client, limit: LimitId) -> Option<&mut Entry> {
+        self.clients
+            .find_mut(hash, |entry| entry.client == client && entry.limit == limit)
+    }
+
     /// Leaves room for one more client under `limit`. Says whether a live one had to go.
     fn make_room(&mut self, limit: usize, now: u64) -> bool {
         // Ends: a full table has entries, and the hand comes to them.

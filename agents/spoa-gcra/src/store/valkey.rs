@@ -1,7 +1,7 @@
 //! The shared store: limiter state in a Valkey server or cluster.
 //!
-//! One decision is one run of a script ([`SCRIPT`]) on the primary that owns the client's
-//! hash slot, by that server's clock. So the limit is exact whichever agent, and however
+//! One decision is one run of a script ([`SCRIPT`], or [`SCRIPT_ALL`] for several limits) on
+//! the primary that owns the client's hash slot, by that server's clock. So the limit is exact whichever agent, and however
 //! many, ask for the same client, and no agent's clock matters.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!            key, slot       slot map     queue    task that owns a              gcra.lua
 //!                            (arc-swap)            pooled connection
 //!               ▲                ▲                    │
-//!  Verdict ◀────┴── room in µs ──│────────────────────┤ a number
+//!  Verdict ◀────┴── rooms in µs ─│────────────────────┤ numbers
 //!                                │                    │ NOSCRIPT: again, with the text
 //!                                └─ MOVED, ASK ───────┤ to another node's queue
 //!                                                     ▼ anything else: StoreError
@@ -20,7 +20,7 @@
 //!   The map is renewed when a redirection or a lost connection says that it is old, and
 //!   every ten seconds.
 //! * **Lanes.** A lane writes whatever has queued as one pipeline, up to 64 checks, with up
-//!   to 8 pipelines on their way. Each reply is judged by itself, so one moved slot or one
+//!   to 8 pipelines on their way. Equal checks in it become one command. Each reply is judged by itself, so one moved slot or one
 //!   missing script costs only the checks it concerns.
 //! * **Time.** A check whose deadline has passed is not sent. One that was sent is not sent
 //!   again after an error, because it may have been counted.
@@ -35,6 +35,7 @@
 //! the credentials of the URL that led to them.
 
 mod backoff;
+mod batch;
 mod config;
 mod error;
 mod job;
@@ -45,13 +46,13 @@ mod primary;
 mod script;
 mod topology;
 
-pub use config::{Config, MAX_BUDGET, MAX_LANES, MAX_TTL};
+pub use config::{Config, MAX_BATCH, MAX_BUDGET, MAX_LANES, MAX_PIPELINES, MAX_TTL};
 pub use error::{ConfigError, StoreError};
-pub use script::SCRIPT;
+pub use script::{SCRIPT, SCRIPT_ALL};
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use redis::ConnectionInfo;
 use tokio::sync::oneshot;
@@ -59,8 +60,7 @@ use tower_service::Service;
 
 use self::job::Job;
 use self::topology::Topology;
-use super::{Check, Source, Verdict};
-use crate::gcra::{Decision, Quota};
+use super::{Check, Rooms, Source, Verdict};
 
 /// A handle on the store. Clones share it; dropping the last one closes its connections.
 #[derive(Debug, Clone)]
@@ -112,12 +112,15 @@ impl Service<Check> for ValkeyStore {
     }
 
     fn call(&mut self, check: Check) -> Answer {
-        let (job, room) = Job::new(&check);
-        self.topology.route(job);
-        Answer {
-            room,
-            quota: check.quota,
-            cost: check.cost,
+        match Job::new(check) {
+            Ok((job, verdict)) => {
+                self.topology.route(job);
+                Answer(Progress::Asked(verdict))
+            }
+            Err(unlimited) => {
+                let verdict = Rooms::default().verdict(&unlimited, 0, Source::Valkey);
+                Answer(Progress::Known(verdict))
+            }
         }
     }
 }
@@ -126,21 +129,24 @@ impl Service<Check> for ValkeyStore {
 /// check back.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Answer {
-    room: oneshot::Receiver<Result<i64, StoreError>>,
-    quota: Quota,
-    cost: u64,
+pub struct Answer(Progress);
+
+#[derive(Debug)]
+enum Progress {
+    Known(Verdict),
+    Asked(oneshot::Receiver<Result<Verdict, StoreError>>),
 }
 
 impl Future for Answer {
     type Output = Result<Verdict, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Only a runtime that is shutting down drops a job unanswered.
-        let room = ready!(Pin::new(&mut self.room).poll(cx)).unwrap_or(Err(StoreError::Closed));
-        Poll::Ready(room.map(|room| Verdict {
-            decision: Decision::from_room(self.quota, self.cost, room),
-            source: Source::Valkey,
-        }))
+        match &mut self.0 {
+            Progress::Known(verdict) => Poll::Ready(Ok(*verdict)),
+            // Only a runtime that is shutting down drops a job unanswered.
+            Progress::Asked(verdict) => Pin::new(verdict)
+                .poll(cx)
+                .map(|verdict| verdict.unwrap_or(Err(StoreError::Closed))),
+        }
     }
 }

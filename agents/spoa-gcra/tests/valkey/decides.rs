@@ -16,7 +16,7 @@ use super::{HOUR, allowed, ask, client, config, connection, ready, slow, store};
 /// that a schedule runs in its own time. The script's text itself is the one that is shipped.
 const SIMULATED: &str = r"
 local redis = setmetatable({ call = function(command, ...)
-  if command == 'TIME' then return { ARGV[4], ARGV[5] } end
+  if command == 'TIME' then return { ARGV[5], ARGV[6] } end
   if command == 'SET' then
     local key, value, _, ttl = ...
     redis.call('SET', key .. ':ttl', ttl)
@@ -98,9 +98,10 @@ fn the_script_decides_as_the_oracle_does() {
                 .arg(&script)
                 .arg(1)
                 .arg(&key)
+                .arg(1)
+                .arg(cap_millis)
                 .arg(increment(quota, step.cost))
                 .arg(quota.burst())
-                .arg(cap_millis)
                 .arg(now / 1_000_000)
                 .arg(now % 1_000_000);
             pipeline.cmd("GET").arg(&key).cmd("GET").arg(&ttl_key);

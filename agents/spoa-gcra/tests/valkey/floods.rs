@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use spoa_gcra::gcra::Quota;
+use spoa_gcra::policy::Policy;
 use spoa_gcra::store::denial_cache::{DenialCache, DenialCacheLayer};
 use spoa_gcra::store::valkey::ValkeyStore;
 use spoa_gcra::store::{Check, Source};
@@ -31,15 +32,18 @@ async fn flood(
     going: impl Fn(&Flood) -> bool + Clone + Send + 'static,
 ) -> Flood {
     let flood = Arc::new(Flood::default());
+    let policy = Arc::new(Policy::of_one(quota));
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let (store, flood, going) = (store.clone(), flood.clone(), going.clone());
+        let policy = Arc::clone(&policy);
         tasks.spawn(async move {
             while going(&flood) {
                 let check = Check {
                     client: client(1),
-                    quota,
+                    policy: Arc::clone(&policy),
                     cost: 1,
+                    count: 1,
                     deadline: Instant::now() + PATIENCE,
                 };
                 let verdict = store.clone().oneshot(check).await.unwrap();
@@ -96,7 +100,12 @@ async fn of_a_flood_under_one_percent_reaches_the_server() {
         [flood.requests, flood.allowed, flood.cached].map(AtomicU64::into_inner);
     let runs = runs(&server).await - before;
     println!("{requests} requests in {elapsed:?}: {allowed} allowed, {runs} runs of the script");
-    assert_eq!(runs, requests - cached);
+    // What asked at the same moment was decided by one run.
+    assert!(
+        runs <= requests - cached,
+        "{runs} for {}",
+        requests - cached
+    );
     assert!(runs * 100 < requests, "{runs} of {requests}");
     assert!(
         elapsed >= Duration::from_secs(2),

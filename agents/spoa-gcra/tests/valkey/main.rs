@@ -13,10 +13,12 @@ mod survives;
 mod writes;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use spoa_gcra::gcra::Quota;
+use spoa_gcra::policy::Policy;
 use spoa_gcra::store::valkey::{Config, StoreError, ValkeyStore};
 use spoa_gcra::store::{Check, Client, Verdict};
 use spop_testkit::valkey::Server;
@@ -60,8 +62,9 @@ async fn ask(
 ) -> Result<Verdict, StoreError> {
     let check = Check {
         client,
-        quota,
+        policy: Arc::new(Policy::of_one(quota)),
         cost,
+        count: 1,
         deadline: Instant::now() + PATIENCE,
     };
     // Whatever happens to the server, a check never hangs.

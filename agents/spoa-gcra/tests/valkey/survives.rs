@@ -1,8 +1,10 @@
 //! What is survived: servers that come late, go, freeze, forget or drown.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spoa_gcra::policy::Policy;
 use spoa_gcra::store::Check;
 use spoa_gcra::store::valkey::{Config, StoreError};
 use spop_testkit::process::Signal;
@@ -138,8 +140,9 @@ async fn nothing_is_spent_after_the_deadline() {
     ready(&store, client(0)).await;
     let check = Check {
         client: client(1),
-        quota: slow(1),
+        policy: Arc::new(Policy::of_one(slow(1))),
         cost: 1,
+        count: 1,
         deadline: Instant::now(),
     };
     let error = store.clone().oneshot(check).await.unwrap_err();

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::gcra::{Decision, Quota, increment};
-use crate::store::{Check, Client};
+use crate::policy::{Limit, LimitId};
+use crate::store::{Check, Client, Source, Verdict};
 
 /// How long an answer is believed, counted from when its check was sent: 1 s. Denials would
 /// be exact without it for as long as the server keeps its word. It may not: a key is
@@ -18,7 +19,7 @@ pub(super) const BELIEVED: Duration = Duration::from_secs(1);
 /// Entries that share a lock and compete for room.
 pub(super) const WAYS: usize = 8;
 
-/// Entries by client and quota. One is never mistaken for another's: the key is compared
+/// Entries by client, limit and quota. One is never mistaken for another's: the key is compared
 /// in full, and the hash only says where to look.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -31,6 +32,8 @@ pub(super) struct Table {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     client: Client,
+    limit: LimitId,
+    /// What is known under one quota says nothing under another.
     quota: Quota,
     /// ns: the client's theoretical arrival time is not before this.
     tat: u64,
@@ -48,10 +51,25 @@ impl Table {
         }
     }
 
-    /// The server's decision, if it is certain to deny this check now.
-    pub(super) fn denial(&self, check: &Check, now: u64) -> Option<Decision> {
-        let Check { quota, cost, .. } = *check;
-        let entry = *self.set(check).iter().find(|entry| entry.is_of(check))?;
+    /// The server's verdict, if it is certain to deny this check now.
+    pub(super) fn denial(&self, check: &Check, now: u64) -> Option<Verdict> {
+        let mut limits = check.policy.limits().iter().enumerate();
+        limits.find_map(|(index, limit)| {
+            Some(Verdict {
+                decision: self.denial_by(limit, check, now)?,
+                limit: index,
+                granted: 0,
+                source: Source::Cache,
+            })
+        })
+    }
+
+    fn denial_by(&self, limit: &Limit, check: &Check, now: u64) -> Option<Decision> {
+        let quota = limit.quota();
+        let entry = *self
+            .set(check.client, limit)
+            .iter()
+            .find(|entry| entry.is_of(check.client, limit))?;
         // Another thread's check may have been sent after this one's clock was read.
         let now = now.max(entry.sent);
         if now - entry.sent >= BELIEVED.as_nanos() as u64 {
@@ -59,41 +77,40 @@ impl Table {
         }
         // Rounded down, because the server's microseconds may have begun before ours.
         let debt = entry.tat.saturating_sub(now) / 1000;
-        let used = debt.saturating_add(increment(quota, cost));
+        let used = debt.saturating_add(increment(quota, check.cost));
         // Both are below 2^53.
         let room = quota.burst() as i64 - used as i64;
-        (room < 0).then(|| Decision::from_room(quota, cost, room))
+        (room < 0).then(|| Decision::from_room(quota, check.cost, room))
     }
 
-    /// Takes note of what the server decided on a check sent at `sent`. A client gets a
-    /// place once the server would deny the same check right after; from then on the newest
-    /// answer counts, whatever it says.
+    /// Takes note of what the server decided on a check sent at `sent`, about the limit that
+    /// its verdict is about. A client gets a place once the server would deny the same check
+    /// right after; from then on the newest answer counts, whatever it says.
     ///
     /// The server decided at or after `sent` that the client's bucket is full again after
     /// `reset_after`. So `sent + reset_after` is no later than that instant, whatever the
     /// way there and back took.
-    pub(super) fn learn(&self, check: &Check, sent: u64, decision: &Decision) {
-        let Check {
-            client,
-            quota,
-            cost,
-            ..
-        } = *check;
+    pub(super) fn learn(&self, check: &Check, sent: u64, verdict: &Verdict) {
+        let Some(limit) = check.policy.limits().get(verdict.limit) else {
+            return;
+        };
+        let (client, quota, decision) = (check.client, limit.quota(), &verdict.decision);
         let learnt = Entry {
             client,
+            limit: limit.id(),
             quota,
             tat: sent.saturating_add(decision.reset_after.saturating_mul(1000)),
             sent,
         };
-        let mut set = self.set(check);
-        if let Some(known) = set.iter_mut().find(|entry| entry.is_of(check)) {
+        let mut set = self.set(client, limit);
+        if let Some(known) = set.iter_mut().find(|entry| entry.is_of(client, limit)) {
             if known.sent <= sent {
                 *known = learnt;
             }
             return;
         }
         let left = quota.burst().saturating_sub(decision.reset_after);
-        if left >= increment(quota, cost) {
+        if left >= increment(quota, check.cost) {
             return;
         }
         if set.len() < WAYS {
@@ -108,8 +125,8 @@ impl Table {
         clippy::indexing_slicing,
         reason = "a 32-bit number times len, over 2^32, is below len"
     )]
-    fn set(&self, check: &Check) -> MutexGuard<'_, Vec<Entry>> {
-        let hash = self.hasher.hash_one((check.client, check.quota));
+    fn set(&self, client: Client, limit: &Limit) -> MutexGuard<'_, Vec<Entry>> {
+        let hash = self.hasher.hash_one((client, limit.id()));
         let set = ((hash >> 32) * self.sets.len() as u64) >> 32;
         // A panic elsewhere leaves a set whole: entries are written in one assignment.
         self.sets[set as usize]
@@ -119,8 +136,8 @@ impl Table {
 }
 
 impl Entry {
-    fn is_of(&self, check: &Check) -> bool {
-        self.client == check.client && self.quota == check.quota
+    fn is_of(&self, client: Client, limit: &Limit) -> bool {
+        self.client == client && self.limit == limit.id() && self.quota == limit.quota()
     }
 }
 

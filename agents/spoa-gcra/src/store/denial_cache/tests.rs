@@ -13,14 +13,16 @@ use tokio::time::{advance, sleep};
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;
-use crate::gcra::{Decision, Quota, decide};
-use crate::store::Client;
+use crate::gcra::{Quota, decide};
+use crate::policy::Policy;
+use crate::store::{Client, Rooms, Source};
 
 fn check(n: u32, quota: Quota, cost: u64) -> Check {
     Check {
         client: Client(IpAddr::V4(Ipv4Addr::from_bits(n))),
-        quota,
+        policy: Arc::new(Policy::of_one(quota)),
         cost,
+        count: 1,
         deadline: Instant::now().into_std(),
     }
 }
@@ -41,16 +43,16 @@ impl Oracle {
         })
     }
 
-    fn decide(&self, check: &Check) -> Decision {
+    fn decide(&self, check: &Check) -> Verdict {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let now = 1_760_000_000_123_456 + self.started.elapsed().as_micros() as u64;
         let mut tats = self.tats.lock().unwrap();
         let tat = tats.get(&check.client).copied();
-        let outcome = decide(check.quota, tat, now, check.cost);
+        let outcome = decide(check.policy.limits()[0].quota(), tat, now, check.cost);
         if let Some(tat) = outcome.store {
             tats.insert(check.client, tat);
         }
-        Decision::from_room(check.quota, check.cost, outcome.room)
+        Rooms::new([outcome.room]).verdict(check, 0, Source::Valkey)
     }
 
     fn asked(&self) -> u64 {
@@ -71,14 +73,11 @@ fn around(
             if !way.is_zero() {
                 sleep(way).await;
             }
-            let decision = oracle.decide(&check);
+            let verdict = oracle.decide(&check);
             if !way.is_zero() {
                 sleep(way).await;
             }
-            Ok(Verdict {
-                decision,
-                source: Source::Valkey,
-            })
+            Ok(verdict)
         }
     });
     DenialCacheLayer::new(entries).layer(store)
@@ -137,8 +136,13 @@ fn every_answer_is_what_the_store_alone_would_give() {
             for step in &steps {
                 advance(Duration::from_micros(step.advance)).await;
                 let check = check(step.client, quota, step.cost);
-                let verdict = store.clone().oneshot(check).await.unwrap();
-                prop_assert_eq!(verdict.decision, alone.decide(&check), "{:?}", step);
+                let verdict = store.clone().oneshot(check.clone()).await.unwrap();
+                prop_assert_eq!(
+                    verdict.decision,
+                    alone.decide(&check).decision,
+                    "{:?}",
+                    step
+                );
                 prop_assert!(verdict.source == Source::Valkey || !verdict.decision.allowed);
             }
             prop_assert_eq!(&*alone.tats.lock().unwrap(), &*behind.tats.lock().unwrap());
@@ -229,11 +233,7 @@ async fn every_service_of_a_layer_shares_what_is_known() {
     let services = [(); 2].map(|()| {
         let oracle = Arc::clone(&oracle);
         layer.layer(service_fn(move |check: Check| {
-            let decision = oracle.decide(&check);
-            std::future::ready(Ok::<_, &str>(Verdict {
-                decision,
-                source: Source::Valkey,
-            }))
+            std::future::ready(Ok::<_, &str>(oracle.decide(&check)))
         }))
     });
     let [one, other] = services;

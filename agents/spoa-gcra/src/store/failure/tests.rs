@@ -9,7 +9,8 @@ use tower::{Service as _, ServiceExt as _, service_fn};
 use tower_test::mock;
 
 use super::*;
-use crate::gcra::Quota;
+use crate::gcra::{Decision, Quota};
+use crate::policy::Policy;
 use crate::store::Client;
 
 const BUDGET: Duration = Duration::from_millis(8);
@@ -17,11 +18,17 @@ const BUDGET: Duration = Duration::from_millis(8);
 type Mock = mock::Mock<Check, Verdict>;
 type Handle = mock::Handle<Check, Verdict>;
 
-fn check() -> Check {
+fn check(failure: FailurePolicy) -> Check {
+    let quota = Quota::new(10_000, 200_000).unwrap();
+    limited(quota, failure)
+}
+
+fn limited(quota: Quota, failure: FailurePolicy) -> Check {
     Check {
         client: Client(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
-        quota: Quota::new(10_000, 200_000).unwrap(),
+        policy: Arc::new(Policy::of_one(quota).with_failure(failure)),
         cost: 1,
+        count: 1,
         deadline: (Instant::now() + BUDGET).into_std(),
     }
 }
@@ -39,25 +46,28 @@ fn full() -> Decision {
 fn from_valkey() -> Verdict {
     Verdict {
         decision: full(),
+        limit: 0,
+        granted: 1,
         source: Source::Valkey,
     }
 }
 
 /// A layer over a mock that accepts as many calls as come.
-fn store(policy: FailurePolicy) -> (FailureService<Mock>, Handle, FailureStats) {
+fn store() -> (FailureService<Mock>, Handle, FailureStats) {
     let (mock, mut handle) = mock::pair();
     handle.allow(1000);
-    let layer = FailureLayer::new(policy, MemoryStore::new(100), BUDGET);
+    let layer = FailureLayer::new(MemoryStore::new(100), BUDGET);
     (layer.layer(mock), handle, layer.stats())
 }
 
 /// One check, answered by the mock as `answer` says.
 async fn ask(
+    policy: FailurePolicy,
     service: &FailureService<Mock>,
     handle: &mut Handle,
     answer: impl FnOnce(mock::SendResponse<Verdict>),
 ) -> Verdict {
-    let call = tokio::spawn(service.clone().oneshot(check()));
+    let call = tokio::spawn(service.clone().oneshot(check(policy)));
     let (_, response) = handle.next_request().await.unwrap();
     answer(response);
     call.await.unwrap().unwrap()
@@ -86,17 +96,20 @@ fn policies_have_a_text_form() {
 
 #[tokio::test]
 async fn an_answer_in_time_passes_unchanged() {
-    let (service, mut handle, stats) = store(FailurePolicy::Closed);
-    assert_eq!(ask(&service, &mut handle, answer).await, from_valkey());
+    let (service, mut handle, stats) = store();
+    assert_eq!(
+        ask(FailurePolicy::Closed, &service, &mut handle, answer).await,
+        from_valkey()
+    );
     assert_eq!(stats.fallbacks(), 0);
     assert!(!stats.is_falling_back());
 }
 
 #[tokio::test]
 async fn open_allows_and_promises_the_whole_limit() {
-    let (service, mut handle, _) = store(FailurePolicy::Open);
+    let (service, mut handle, _) = store();
     for _ in 0..30 {
-        let verdict = ask(&service, &mut handle, refuse).await;
+        let verdict = ask(FailurePolicy::Open, &service, &mut handle, refuse).await;
         assert_eq!(verdict.decision, full());
         assert_eq!(verdict.source, Source::Fallback);
     }
@@ -104,7 +117,7 @@ async fn open_allows_and_promises_the_whole_limit() {
 
 #[tokio::test]
 async fn closed_denies_for_one_interval() {
-    let (service, mut handle, _) = store(FailurePolicy::Closed);
+    let (service, mut handle, _) = store();
     let denied = Decision {
         allowed: false,
         limit: 20,
@@ -113,7 +126,7 @@ async fn closed_denies_for_one_interval() {
         retry_after: Some(10_000),
     };
     for _ in 0..2 {
-        let verdict = ask(&service, &mut handle, refuse).await;
+        let verdict = ask(FailurePolicy::Closed, &service, &mut handle, refuse).await;
         assert_eq!(verdict.decision, denied);
         assert_eq!(verdict.source, Source::Fallback);
     }
@@ -124,13 +137,11 @@ async fn local_limits_in_memory() {
     let (mock, mut handle) = mock::pair();
     handle.allow(1000);
     let memory = MemoryStore::new(100);
-    let service = FailureLayer::new(FailurePolicy::Local, memory.clone(), BUDGET).layer(mock);
+    let service = FailureLayer::new(memory.clone(), BUDGET).layer(mock);
     let hour = Quota::new(3_600_000_000, 2 * 3_600_000_000).unwrap();
     for allowed in [true, true, false] {
-        let call = tokio::spawn(service.clone().oneshot(Check {
-            quota: hour,
-            ..check()
-        }));
+        let check = limited(hour, FailurePolicy::Local);
+        let call = tokio::spawn(service.clone().oneshot(check));
         refuse(handle.next_request().await.unwrap().1);
         let verdict = call.await.unwrap().unwrap();
         assert_eq!(verdict.decision.allowed, allowed);
@@ -144,16 +155,16 @@ async fn answers_of_the_store_leave_the_memory_alone() {
     let (mock, mut handle) = mock::pair();
     handle.allow(1);
     let memory = MemoryStore::new(100);
-    let service = FailureLayer::new(FailurePolicy::Local, memory.clone(), BUDGET).layer(mock);
-    ask(&service, &mut handle, answer).await;
+    let service = FailureLayer::new(memory.clone(), BUDGET).layer(mock);
+    ask(FailurePolicy::Local, &service, &mut handle, answer).await;
     assert!(memory.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_answer_until_the_deadline_is_answered_at_the_deadline() {
-    let (service, mut handle, stats) = store(FailurePolicy::Open);
+    let (service, mut handle, stats) = store();
     let started = Instant::now();
-    let call = tokio::spawn(service.clone().oneshot(check()));
+    let call = tokio::spawn(service.clone().oneshot(check(FailurePolicy::Open)));
     let (_, _response) = handle.next_request().await.unwrap();
     let verdict = call.await.unwrap().unwrap();
     assert_eq!(verdict.source, Source::Fallback);
@@ -177,9 +188,9 @@ async fn the_inner_call_is_dropped_when_the_policy_answers() {
             }
         })
     };
-    let layer = FailureLayer::new(FailurePolicy::Open, MemoryStore::new(100), BUDGET);
+    let layer = FailureLayer::new(MemoryStore::new(100), BUDGET);
     let mut service = layer.layer(inner);
-    let mut call = std::pin::pin!(service.call(check()));
+    let mut call = std::pin::pin!(service.call(check(FailurePolicy::Open)));
     call.as_mut().await.unwrap();
     drop(service);
     // `call` itself still lives.
@@ -188,8 +199,8 @@ async fn the_inner_call_is_dropped_when_the_policy_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_just_before_the_deadline_counts() {
-    let (service, mut handle, stats) = store(FailurePolicy::Open);
-    let call = tokio::spawn(service.clone().oneshot(check()));
+    let (service, mut handle, stats) = store();
+    let call = tokio::spawn(service.clone().oneshot(check(FailurePolicy::Open)));
     let (_, response) = handle.next_request().await.unwrap();
     advance(BUDGET - Duration::from_millis(1)).await;
     answer(response);
@@ -199,11 +210,11 @@ async fn an_answer_just_before_the_deadline_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_the_wait_whatever_the_deadline() {
-    let (service, _handle, _) = store(FailurePolicy::Open);
+    let (service, _handle, _) = store();
     let started = Instant::now();
     let far = Check {
         deadline: (started + Duration::from_secs(3600)).into_std(),
-        ..check()
+        ..check(FailurePolicy::Open)
     };
     service.oneshot(far).await.unwrap();
     assert!(started.elapsed() <= BUDGET + Duration::from_millis(1));
@@ -211,8 +222,8 @@ async fn the_budget_bounds_the_wait_whatever_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_already_past_is_answered_at_once() {
-    let (service, _handle, stats) = store(FailurePolicy::Closed);
-    let late = check();
+    let (service, _handle, stats) = store();
+    let late = check(FailurePolicy::Closed);
     advance(Duration::from_secs(1)).await;
     let started = Instant::now();
     let verdict = service.oneshot(late).await.unwrap();
@@ -225,11 +236,11 @@ async fn a_deadline_already_past_is_answered_at_once() {
 async fn a_store_that_is_not_ready_neither_blocks_nor_decides() {
     let (mock, mut handle) = mock::pair::<Check, Verdict>();
     handle.allow(0);
-    let layer = FailureLayer::new(FailurePolicy::Open, MemoryStore::new(100), BUDGET);
+    let layer = FailureLayer::new(MemoryStore::new(100), BUDGET);
     let mut service = layer.layer(mock);
     let ready = std::future::poll_fn(|cx| Poll::Ready(service.poll_ready(cx))).await;
     assert!(ready.is_ready());
-    let verdict = service.call(check()).await.unwrap();
+    let verdict = service.call(check(FailurePolicy::Open)).await.unwrap();
     assert_eq!(verdict.source, Source::Fallback);
     assert_eq!(layer.stats().timeouts(), 1);
 }
@@ -238,8 +249,8 @@ async fn a_store_that_is_not_ready_neither_blocks_nor_decides() {
 async fn a_store_that_becomes_ready_in_time_decides() {
     let (mock, mut handle) = mock::pair::<Check, Verdict>();
     handle.allow(0);
-    let layer = FailureLayer::new(FailurePolicy::Open, MemoryStore::new(100), BUDGET);
-    let call = tokio::spawn(layer.layer(mock).oneshot(check()));
+    let layer = FailureLayer::new(MemoryStore::new(100), BUDGET);
+    let call = tokio::spawn(layer.layer(mock).oneshot(check(FailurePolicy::Open)));
     advance(Duration::from_millis(3)).await;
     handle.allow(1);
     answer(handle.next_request().await.unwrap().1);
@@ -250,8 +261,12 @@ async fn a_store_that_becomes_ready_in_time_decides() {
 async fn a_store_that_fails_to_become_ready_is_answered_for() {
     let (mock, mut handle) = mock::pair::<Check, Verdict>();
     handle.send_error("the pool is closed");
-    let layer = FailureLayer::new(FailurePolicy::Open, MemoryStore::new(100), BUDGET);
-    let verdict = layer.layer(mock).oneshot(check()).await.unwrap();
+    let layer = FailureLayer::new(MemoryStore::new(100), BUDGET);
+    let verdict = layer
+        .layer(mock)
+        .oneshot(check(FailurePolicy::Open))
+        .await
+        .unwrap();
     assert_eq!(verdict.source, Source::Fallback);
     assert_eq!(layer.stats().errors(), 1);
 }
@@ -260,8 +275,8 @@ async fn a_store_that_fails_to_become_ready_is_answered_for() {
 #[test]
 fn an_answer_at_the_first_poll_needs_no_timer() {
     let inner = service_fn(|_: Check| async { Ok::<_, Infallible>(from_valkey()) });
-    let layer = FailureLayer::new(FailurePolicy::Open, MemoryStore::new(100), BUDGET);
-    let mut call = std::pin::pin!(layer.layer(inner).call(check()));
+    let layer = FailureLayer::new(MemoryStore::new(100), BUDGET);
+    let mut call = std::pin::pin!(layer.layer(inner).call(check(FailurePolicy::Open)));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     assert_eq!(call.as_mut().poll(&mut cx), Poll::Ready(Ok(from_valkey())));
     assert_eq!(call.as_mut().poll(&mut cx), Poll::Pending, "answered once");
@@ -302,12 +317,12 @@ async fn the_log_tells_of_changes_not_of_requests() {
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
 
-    let (service, mut handle, stats) = store(FailurePolicy::Local);
-    ask(&service, &mut handle, answer).await;
+    let (service, mut handle, stats) = store();
+    ask(FailurePolicy::Local, &service, &mut handle, answer).await;
     assert!(log.take().is_empty());
 
     for _ in 0..5 {
-        ask(&service, &mut handle, refuse).await;
+        ask(FailurePolicy::Local, &service, &mut handle, refuse).await;
     }
     let lines = log.take();
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -319,15 +334,15 @@ async fn the_log_tells_of_changes_not_of_requests() {
     // Half of the cluster answers: still failing.
     for _ in 0..10 {
         advance(Duration::from_millis(600)).await;
-        ask(&service, &mut handle, refuse).await;
+        ask(FailurePolicy::Local, &service, &mut handle, refuse).await;
         advance(Duration::from_millis(600)).await;
-        ask(&service, &mut handle, answer).await;
+        ask(FailurePolicy::Local, &service, &mut handle, answer).await;
     }
     assert!(log.take().is_empty());
 
     advance(Duration::from_millis(400)).await;
     for _ in 0..5 {
-        ask(&service, &mut handle, answer).await;
+        ask(FailurePolicy::Local, &service, &mut handle, answer).await;
     }
     let lines = log.take();
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -335,6 +350,6 @@ async fn the_log_tells_of_changes_not_of_requests() {
     assert!(lines[0].contains("fallbacks=15"));
     assert!(!stats.is_falling_back());
 
-    ask(&service, &mut handle, refuse).await;
+    ask(FailurePolicy::Local, &service, &mut handle, refuse).await;
     assert_eq!(log.take().len(), 1, "and once more when it fails again");
 }

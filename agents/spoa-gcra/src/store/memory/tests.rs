@@ -9,13 +9,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::gcra::{Quota, increment};
+use crate::gcra::{self, Decision, Quota, increment};
+use crate::policy::Policy;
 
 fn check(client: Client, quota: Quota, cost: u64) -> Check {
     Check {
         client,
-        quota,
+        policy: Arc::new(Policy::of_one(quota)),
         cost,
+        count: 1,
         deadline: Instant::now(),
     }
 }
@@ -41,12 +43,20 @@ fn clones_share_one_state_and_clients_do_not() {
     let (one, other) = (client(1), client(2));
     for n in 0..4 {
         let store = store.clone();
-        assert!(store.decide_at(&check(one, quota(), 1), 0).allowed, "{n}");
+        assert!(
+            store.decide_at(&check(one, quota(), 1), 0).decision.allowed,
+            "{n}"
+        );
     }
     let denied = store.decide_at(&check(one, quota(), 1), 4);
-    assert_eq!(denied.retry_after, Some(1));
-    assert!(store.decide_at(&check(other, quota(), 4), 4).allowed);
-    assert!(store.decide_at(&check(one, quota(), 1), 5).allowed);
+    assert_eq!(denied.decision.retry_after, Some(1));
+    assert!(
+        store
+            .decide_at(&check(other, quota(), 4), 4)
+            .decision
+            .allowed
+    );
+    assert!(store.decide_at(&check(one, quota(), 1), 5).decision.allowed);
     assert_eq!(store.len(), 2);
 }
 
@@ -63,7 +73,12 @@ fn the_bound_on_clients_can_be_anything() {
     for max in [0, 1, 2, SHARD_CLIENTS, SHARD_CLIENTS + 1] {
         let store = MemoryStore::new(max);
         for n in 0..5000 {
-            assert!(store.decide_at(&check(client(n), quota(), 1), 0).allowed);
+            assert!(
+                store
+                    .decide_at(&check(client(n), quota(), 1), 0)
+                    .decision
+                    .allowed
+            );
         }
         assert!((1..=max.max(1)).contains(&store.len()), "max {max}");
     }
@@ -80,13 +95,23 @@ fn a_full_store_forgets_small_debts_first() {
     }
     // An attacker with 100 000 addresses, one request each.
     for n in 1000..101_000 {
-        assert!(store.decide_at(&check(client(n), quota(), 1), 0).allowed);
+        assert!(
+            store
+                .decide_at(&check(client(n), quota(), 1), 0)
+                .decision
+                .allowed
+        );
     }
     assert!(store.len() <= 1000);
     assert!(store.evictions() > 90_000);
     let remembered = heavy
         .iter()
-        .filter(|&&n| !store.decide_at(&check(client(n), quota(), 1), 0).allowed)
+        .filter(|&&n| {
+            !store
+                .decide_at(&check(client(n), quota(), 1), 0)
+                .decision
+                .allowed
+        })
         .count();
     assert!(remembered >= 190, "{remembered} of 200");
 }
@@ -151,7 +176,9 @@ fn threads_together_admit_no_more_than_one_limit() {
     let admitted: u64 = thread::scope(|scope| {
         let run = || {
             let check = check(client(7), quota, 1);
-            (0..20_000).filter(|_| store.decide(&check).allowed).count() as u64
+            (0..20_000)
+                .filter(|_| store.decide(&check).decision.allowed)
+                .count() as u64
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(run)).collect();
         threads.into_iter().map(|t| t.join().unwrap()).sum()
@@ -198,12 +225,8 @@ struct Model(HashMap<Client, u64>);
 
 impl Model {
     fn decide_at(&mut self, check: &Check, now: u64) -> Decision {
-        let Check {
-            client,
-            quota,
-            cost,
-            ..
-        } = *check;
+        let (client, cost) = (check.client, check.cost);
+        let quota = check.policy.limits()[0].quota();
         let outcome = gcra::decide(quota, self.0.get(&client).copied(), now, cost);
         if let Some(tat) = outcome.store {
             self.0.insert(client, tat);
@@ -225,7 +248,8 @@ proptest! {
         for (step, n, cost) in schedule {
             now += step;
             let check = check(client(n), quota(), cost);
-            prop_assert_eq!(store.decide_at(&check, now), model.decide_at(&check, now));
+            let verdict = store.decide_at(&check, now);
+            prop_assert_eq!(verdict.decision, model.decide_at(&check, now));
         }
         prop_assert_eq!(store.evictions(), 0);
     }
@@ -241,7 +265,7 @@ proptest! {
             now += step;
             let fits = cost <= quota().limit();
             let idle = admitted.get(&n).is_none_or(|&until| until <= now);
-            let decision = store.decide_at(&check(client(n), quota(), cost), now);
+            let decision = store.decide_at(&check(client(n), quota(), cost), now).decision;
             prop_assert!(store.len() <= max);
             prop_assert!(decision.allowed || !(fits && idle));
             if decision.allowed {

@@ -9,6 +9,10 @@ use crate::gcra::MAX_MICROS;
 
 /// The most connections to one primary.
 pub const MAX_LANES: usize = 64;
+/// The most checks in one pipeline.
+pub const MAX_BATCH: usize = 4096;
+/// The most pipelines on their way on one connection.
+pub const MAX_PIPELINES: usize = 1024;
 /// The longest that a key may be kept: as long as the longest burst.
 pub const MAX_TTL: Duration = Duration::from_micros(MAX_MICROS);
 /// The longest budget.
@@ -20,6 +24,11 @@ pub struct Config {
     /// Connections to each primary, each with a task of its own: 1 to [`MAX_LANES`]. One
     /// carries about 100 000 checks a second; more cost the server more reads and writes.
     pub lanes: usize,
+    /// The most checks in one pipeline, 1 to [`MAX_BATCH`]. Equal ones among them are decided
+    /// by one run of the script.
+    pub batch: usize,
+    /// The most pipelines that wait for answers on one connection, 1 to [`MAX_PIPELINES`].
+    pub pipelines: usize,
     /// The longest that a client's state is kept, 1 ms to [`MAX_TTL`]. State is kept for as
     /// long as it matters, at most for the burst of the quota; a cap below that forgets
     /// debts early and so admits more than the limit.
@@ -29,11 +38,13 @@ pub struct Config {
     pub budget: Duration,
 }
 
-/// One connection to a primary, state kept for at most 1800 s, 8 ms to answer.
+/// One connection to a primary, 8 pipelines of 64 checks on it, state kept for at most 1800 s, 8 ms to answer.
 impl Default for Config {
     fn default() -> Self {
         Self {
             lanes: 1,
+            batch: 64,
+            pipelines: 8,
             ttl: Duration::from_secs(1800),
             budget: Duration::from_millis(8),
         }
@@ -50,6 +61,12 @@ impl Config {
         }
         if !(1..=MAX_LANES).contains(&self.lanes) {
             return Err(ConfigError::Lanes(self.lanes));
+        }
+        if !(1..=MAX_BATCH).contains(&self.batch) {
+            return Err(ConfigError::Batch(self.batch));
+        }
+        if !(1..=MAX_PIPELINES).contains(&self.pipelines) {
+            return Err(ConfigError::Pipelines(self.pipelines));
         }
         let shortest = Duration::from_millis(1);
         if !(shortest..=MAX_TTL).contains(&self.ttl) {
@@ -85,6 +102,16 @@ mod tests {
         assert_eq!(default.validate(&[]), Err(ConfigError::NoNodes));
         for lanes in [0, MAX_LANES + 1] {
             assert!(check(Config { lanes, ..default }).starts_with(&format!("{lanes} conn")));
+        }
+        for batch in [0, MAX_BATCH + 1] {
+            assert!(check(Config { batch, ..default }).starts_with(&format!("{batch} checks")));
+        }
+        for pipelines in [0, MAX_PIPELINES + 1] {
+            let said = check(Config {
+                pipelines,
+                ..default
+            });
+            assert!(said.starts_with(&format!("{pipelines} pipelines")));
         }
         for ttl in [Duration::ZERO, MAX_TTL + Duration::from_millis(1)] {
             assert!(check(Config { ttl, ..default }).starts_with("a key's life of"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{MAX_BUDGET, MAX_LANES, MAX_TTL};
+use super::config::{MAX_BATCH, MAX_BUDGET, MAX_LANES, MAX_PIPELINES, MAX_TTL};
 
 /// Why a check got no decision. None of these says anything about the client: the failure
 /// policy decides instead.
@@ -88,6 +88,12 @@ pub enum ConfigError {
     /// Connections per primary out of range.
     #[error("{0} connections per primary: must be 1 to {MAX_LANES}")]
     Lanes(usize),
+    /// Checks per pipeline out of range.
+    #[error("{0} checks per pipeline: must be 1 to {MAX_BATCH}")]
+    Batch(usize),
+    /// Pipelines on their way out of range.
+    #[error("{0} pipelines on a connection: must be 1 to {MAX_PIPELINES}")]
+    Pipelines(usize),
     /// The longest life of a key out of range.
     #[error("a key's life of {0:?}: must be 1 ms to {MAX_TTL:?}")]
     Ttl(Duration),

@@ -7,24 +7,22 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::Pipeline;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::backoff::Backoff;
+use super::batch::Batch;
+use super::config::Config;
 use super::error::StoreError;
 use super::job::Job;
 use super::primary::{PooledLink, Primary};
-use super::script::{Form, Reply, command};
+use super::script::{Form, Reply};
 use super::topology::Topology;
+use crate::store::Source;
 
 /// The most jobs that wait for one lane; the next one is refused at once.
 pub(super) const QUEUE: usize = 4096;
-/// The most jobs in one pipeline.
-const BATCH: usize = 64;
-/// The most pipelines on their way at once.
-const IN_FLIGHT: usize = 8;
 /// A connection that has answered nothing for this long, while asked, is given up.
 const SILENCE: Duration = Duration::from_millis(100);
 
@@ -41,6 +39,10 @@ struct Desk {
     primary: Arc<Primary>,
     topology: Weak<Topology>,
     cap_millis: u64,
+    /// The most jobs in one pipeline.
+    batch: usize,
+    /// The most pipelines on their way at once.
+    pipelines: usize,
 }
 
 /// How a pipeline fared.
@@ -60,13 +62,15 @@ impl Lane {
     pub(super) fn start(
         primary: Arc<Primary>,
         topology: Weak<Topology>,
-        cap_millis: u64,
+        config: &Config,
     ) -> mpsc::Sender<Job> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let desk = Desk {
             primary,
             topology,
-            cap_millis,
+            cap_millis: u64::try_from(config.ttl.as_millis()).unwrap_or(u64::MAX),
+            batch: config.batch,
+            pipelines: config.pipelines,
         };
         tokio::spawn(Self { queue, desk }.run());
         sender
@@ -126,7 +130,7 @@ impl Lane {
     /// Serves the queue until it closes (`None`) or the connection fails (why).
     async fn serve(&mut self, connection: &MultiplexedConnection) -> Option<&'static str> {
         let Self { queue, desk } = self;
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(desk.batch);
         let mut in_flight = FuturesUnordered::new();
         let mut silent_since: Option<Instant> = None;
         let ending = loop {
@@ -142,11 +146,11 @@ impl Lane {
                     }
                     Outcome::Broken => break Some("the connection was lost"),
                 },
-                received = queue.recv_many(&mut batch, BATCH), if in_flight.len() < IN_FLIGHT => {
+                received = queue.recv_many(&mut batch, desk.batch), if in_flight.len() < desk.pipelines => {
                     if received == 0 {
                         break None;
                     }
-                    let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                    let jobs = std::mem::replace(&mut batch, Vec::with_capacity(desk.batch));
                     in_flight.push(desk.exchange(connection.clone(), jobs));
                 }
             }
@@ -167,27 +171,24 @@ impl Desk {
             if jobs.is_empty() {
                 return outcome;
             }
-            let mut pipeline = Pipeline::with_capacity(jobs.len());
-            for job in &jobs {
-                if job.asking {
-                    pipeline.cmd("ASKING");
-                }
-                pipeline.add_command(command(job, form, self.cap_millis));
-            }
+            let batch = Batch::new(jobs);
+            let pipeline = batch.pipeline(form, self.cap_millis);
             let sent = connection.send_packed_commands(&pipeline, 0, pipeline.len());
             let replies = match sent.await {
                 Ok(replies) => replies,
                 Err(error) if error.is_timeout() => {
-                    self.fail(jobs, |node| StoreError::NoAnswer { node });
+                    self.fail(batch.into_jobs(), |node| StoreError::NoAnswer { node });
                     return Outcome::Silent;
                 }
                 Err(_) => {
-                    self.fail(jobs, |node| StoreError::ConnectionLost { node });
+                    self.fail(batch.into_jobs(), |node| StoreError::ConnectionLost {
+                        node,
+                    });
                     return Outcome::Broken;
                 }
             };
             outcome = Outcome::Answered;
-            jobs = self.judge(jobs, replies);
+            jobs = self.judge(batch, replies);
         }
         // A server that does not know a script whose text it was given.
         self.fail(jobs, |node| StoreError::Malformed { node });
@@ -197,28 +198,20 @@ impl Desk {
     /// Answers the jobs that are too late to be sent; the rest remain.
     fn still_wanted(&self, mut jobs: Vec<Job>) -> Vec<Job> {
         let now = Instant::now();
-        let late = jobs.extract_if(.., |job| job.is_pointless(now)).collect();
+        let late: Vec<_> = jobs.extract_if(.., |job| job.is_pointless(now)).collect();
         self.fail(late, |node| StoreError::Deadline { node });
         jobs
     }
 
     /// Answers each job by its own reply. Those that found no script remain.
-    fn judge(&self, jobs: Vec<Job>, replies: Vec<redis::Value>) -> Vec<Job> {
+    fn judge(&self, batch: Batch, replies: Vec<redis::Value>) -> Vec<Job> {
         let node = || self.primary.name.clone();
-        let mut replies = replies.into_iter();
         let mut no_script = Vec::new();
-        for mut job in jobs {
-            if job.asking {
-                // ASKING's own +OK; if it failed, the reply after it says so too.
-                replies.next();
-            }
-            let reply = match replies.next() {
-                Some(reply) => Reply::read(reply, &self.primary.host),
-                None => Reply::Malformed,
-            };
+        for (mut job, before, reply) in batch.judged(replies, &self.primary.host) {
             let (target, asking) = match reply {
-                Reply::Room(room) => {
-                    job.answer(Ok(room));
+                Reply::Rooms(rooms) => {
+                    let verdict = rooms.verdict(&job.check, before, Source::Valkey);
+                    job.answer(Ok(verdict));
                     continue;
                 }
                 Reply::NoScript => {
@@ -248,7 +241,7 @@ impl Desk {
         no_script
     }
 
-    fn fail(&self, jobs: Vec<Job>, error: impl Fn(Arc<str>) -> StoreError) {
+    fn fail(&self, jobs: impl IntoIterator<Item = Job>, error: impl Fn(Arc<str>) -> StoreError) {
         for job in jobs {
             job.answer(Err(error(self.primary.name.clone())));
         }

@@ -35,9 +35,8 @@ impl Node {
         topology: Weak<Topology>,
     ) -> Result<Self, RedisError> {
         let primary = Arc::new(Primary::new(&info, config)?);
-        let cap_millis = u64::try_from(config.ttl.as_millis()).unwrap_or(u64::MAX);
         let lanes = (0..config.lanes)
-            .map(|_| Lane::start(primary.clone(), topology.clone(), cap_millis))
+            .map(|_| Lane::start(primary.clone(), topology.clone(), config))
             .collect();
         Ok(Self {
             info,

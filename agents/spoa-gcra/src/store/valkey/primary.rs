@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::config::Config;
 use super::layout::host_of;
-use super::script::HASHED;
+use super::script::{ALL, ONE};
 
 /// How long a connection may take to be made, handshake and script included.
 pub(super) const CONNECT: Duration = Duration::from_millis(250);
@@ -101,7 +101,7 @@ impl Primary {
     }
 }
 
-/// bb8-redis's manager, and what a lane needs beyond it: the script is there before the
+/// bb8-redis's manager, and what a lane needs beyond it: the scripts are there before the
 /// first check, answers are not waited for longer than the budget, and a connection that
 /// its lane found broken is not handed out again.
 #[derive(Debug)]
@@ -124,11 +124,14 @@ impl ManageConnection for Connector {
     async fn connect(&self) -> Result<Link, RedisError> {
         let connecting = async {
             let mut connection = self.manager.connect().await?;
-            match HASHED.load_async(&mut connection).await {
-                // A user without the right to load still has the right to EVAL.
-                Err(error) if error.code().is_none() => return Err(error),
-                _ => connection.set_response_timeout(self.budget),
+            for script in [&*ONE, &*ALL] {
+                match script.load_async(&mut connection).await {
+                    // A user without the right to load still has the right to EVAL.
+                    Err(error) if error.code().is_none() => return Err(error),
+                    _ => {}
+                }
             }
+            connection.set_response_timeout(self.budget);
             Ok(Link {
                 connection,
                 broken: false,

@@ -1,6 +1,7 @@
 //! The table against an oracle that answers late, and its edges in time, key and room.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use proptest::collection::vec;
@@ -9,12 +10,14 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::gcra;
+use crate::policy::Policy;
 
 fn check(n: u32, quota: Quota, cost: u64) -> Check {
     Check {
         client: Client(IpAddr::V4(Ipv4Addr::from_bits(n))),
-        quota,
+        policy: Arc::new(Policy::of_one(quota)),
         cost,
+        count: 1,
         deadline: Instant::now(),
     }
 }
@@ -24,10 +27,28 @@ fn quota() -> Quota {
     Quota::new(1000, 3500).unwrap()
 }
 
+fn verdict(decision: Decision) -> Verdict {
+    Verdict {
+        decision,
+        limit: 0,
+        granted: decision.allowed.into(),
+        source: Source::Valkey,
+    }
+}
+
 /// What the server says to this check if the client's bucket is full again after `debt` µs.
-fn answer(check: &Check, debt: u64) -> Decision {
-    let outcome = gcra::decide(check.quota, Some(debt), 0, check.cost);
-    Decision::from_room(check.quota, check.cost, outcome.room)
+fn answer(check: &Check, debt: u64) -> Verdict {
+    let quota = check.policy.limits()[0].quota();
+    let outcome = gcra::decide(quota, Some(debt), 0, check.cost);
+    verdict(Decision::from_room(quota, check.cost, outcome.room))
+}
+
+/// The decision that needs no asking.
+fn denied(table: &Table, check: &Check, now: u64) -> Option<Decision> {
+    let denial = table.denial(check, now)?;
+    assert_eq!((denial.limit, denial.granted), (0, 0));
+    assert_eq!(denial.source, Source::Cache);
+    Some(denial.decision)
 }
 
 const MICRO: u64 = 1000;
@@ -41,13 +62,16 @@ fn denied_until_the_server_would_admit_and_not_longer() {
     // Short by 400 µs.
     table.learn(&asked, sent, &answer(&asked, 2900));
     for after in [0, 1, MICRO, 399 * MICRO] {
-        let denial = table.denial(&asked, sent + after).unwrap();
-        assert_eq!(denial, answer(&asked, 2900 - after.div_ceil(MICRO)));
+        let denial = denied(&table, &asked, sent + after).unwrap();
+        assert_eq!(
+            denial,
+            answer(&asked, 2900 - after.div_ceil(MICRO)).decision
+        );
         assert!(!denial.allowed);
     }
     // Within the last microsecond, what the server's clock shows is not known.
     for after in [399 * MICRO + 1, 400 * MICRO, 500 * MICRO, u64::MAX - sent] {
-        assert_eq!(table.denial(&asked, sent + after), None, "{after}");
+        assert_eq!(denied(&table, &asked, sent + after), None, "{after}");
     }
 }
 
@@ -56,13 +80,13 @@ fn an_answer_that_leaves_nothing_is_learnt_from_and_one_that_leaves_something_is
     let table = Table::new(8);
     let [last, other] = [1, 2].map(|n| check(n, quota(), 1));
     let emptied = answer(&last, 2000);
-    assert!(emptied.allowed);
+    assert!(emptied.decision.allowed);
     table.learn(&last, 0, &emptied);
-    let denial = table.denial(&last, 0).unwrap();
+    let denial = denied(&table, &last, 0).unwrap();
     assert_eq!((denial.remaining, denial.retry_after), (0, Some(500)));
 
     table.learn(&other, 0, &answer(&other, 1000));
-    assert_eq!(table.denial(&other, 0), None);
+    assert_eq!(denied(&table, &other, 0), None);
     let places: usize = table.sets.iter().map(|set| set.lock().unwrap().len()).sum();
     assert_eq!(places, 1);
 }
@@ -73,7 +97,7 @@ fn the_cost_counts() {
     let dear = check(1, quota(), 3);
     // One is left, so that 2 are denied until another comes, and 3 for longer.
     table.learn(&dear, 0, &answer(&dear, 2500));
-    let denial = |cost, after| table.denial(&check(1, quota(), cost), after * MICRO);
+    let denial = |cost, after| denied(&table, &check(1, quota(), cost), after * MICRO);
     for cost in [0, 1] {
         assert_eq!(denial(cost, 0), None);
     }
@@ -90,7 +114,7 @@ fn the_cost_counts() {
         0,
         &answer(&check(2, quota(), 0), 3500),
     );
-    assert_eq!(table.denial(&check(2, quota(), 1), 0), None);
+    assert_eq!(denied(&table, &check(2, quota(), 1), 0), None);
 }
 
 #[test]
@@ -98,12 +122,12 @@ fn nobody_is_denied_for_another() {
     let table = Table::new(8);
     let asked = check(1, quota(), 1);
     table.learn(&asked, 0, &answer(&asked, 3500));
-    assert!(table.denial(&asked, 0).is_some());
-    assert_eq!(table.denial(&check(2, quota(), 1), 0), None);
+    assert!(denied(&table, &asked, 0).is_some());
+    assert_eq!(denied(&table, &check(2, quota(), 1), 0), None);
     // A reload changed the limit.
     for (interval, burst) in [(1000, 3501), (1001, 3500), (1, 3500)] {
         let quota = Quota::new(interval, burst).unwrap();
-        assert_eq!(table.denial(&check(1, quota, 1), 0), None);
+        assert_eq!(denied(&table, &check(1, quota, 1), 0), None);
     }
 }
 
@@ -113,11 +137,11 @@ fn an_old_answer_is_not_believed() {
     let hour = 3_600_000_000;
     let asked = check(1, Quota::new(hour, hour).unwrap(), 1);
     table.learn(&asked, 7, &answer(&asked, hour));
-    assert!(table.denial(&asked, 7 + BELIEVED_NANOS - 1).is_some());
-    assert_eq!(table.denial(&asked, 7 + BELIEVED_NANOS), None);
+    assert!(denied(&table, &asked, 7 + BELIEVED_NANOS - 1).is_some());
+    assert_eq!(denied(&table, &asked, 7 + BELIEVED_NANOS), None);
     // The server still denies: believed again.
     table.learn(&asked, 7 + BELIEVED_NANOS, &answer(&asked, hour - 1));
-    assert!(table.denial(&asked, 7 + BELIEVED_NANOS).is_some());
+    assert!(denied(&table, &asked, 7 + BELIEVED_NANOS).is_some());
 }
 
 #[test]
@@ -128,18 +152,21 @@ fn of_two_answers_the_one_asked_for_later_counts() {
         for (sent, debt) in order {
             table.learn(&asked, sent * MICRO, &answer(&asked, debt));
         }
-        let denial = table.denial(&asked, 100 * MICRO).unwrap();
+        let denial = denied(&table, &asked, 100 * MICRO).unwrap();
         assert_eq!(denial.retry_after, Some(200));
     }
     // The server forgot, and says so to a check that was on its way.
     let table = Table::new(8);
     table.learn(&asked, 0, &answer(&asked, 3500));
     table.learn(&asked, 1, &answer(&asked, 0));
-    assert_eq!(table.denial(&asked, 1), None);
+    assert_eq!(denied(&table, &asked, 1), None);
     // A clock that was read just before the check of another thread was sent.
     let table = Table::new(8);
     table.learn(&asked, 100 * MICRO, &answer(&asked, 3500));
-    assert_eq!(table.denial(&asked, 0).unwrap(), answer(&asked, 3500));
+    assert_eq!(
+        denied(&table, &asked, 0),
+        Some(answer(&asked, 3500).decision)
+    );
 }
 
 #[test]
@@ -150,12 +177,12 @@ fn the_table_never_grows_past_its_places() {
         for n in 0..20_000 {
             table.learn(&asked(n), u64::from(n), &answer(&asked(n), 3500));
             // The newcomer always finds a place.
-            assert!(table.denial(&asked(n), u64::from(n)).is_some());
+            assert!(denied(&table, &asked(n), u64::from(n)).is_some());
         }
         let taken = |set: &Mutex<Vec<Entry>>| set.lock().unwrap().capacity();
         let places: usize = table.sets.iter().map(taken).sum();
         assert_eq!(places, entries.next_multiple_of(WAYS));
-        let kept = (0..20_000).filter(|&n| table.denial(&asked(n), 20_000).is_some());
+        let kept = (0..20_000).filter(|&n| denied(&table, &asked(n), 20_000).is_some());
         assert_eq!(kept.count(), places);
     }
     assert!(size_of::<Entry>() <= 56);
@@ -232,7 +259,7 @@ fn what_is_denied_here_the_server_would_deny_now() {
             let outcome = gcra::decide(quota, *tat, server_clock(now), journey.cost);
             let truth = Decision::from_room(quota, journey.cost, outcome.room);
             match event {
-                Event::Sent => match table.denial(&check, now) {
+                Event::Sent => match denied(&table, &check, now) {
                     None => {
                         asked.set(asked.get() + 1);
                         events.insert((now + journey.there, Event::Arrives, n, sent));
@@ -253,7 +280,7 @@ fn what_is_denied_here_the_server_would_deny_now() {
                 }
                 Event::Returns(room) => {
                     let decision = Decision::from_room(quota, journey.cost, room);
-                    table.learn(&check, sent, &decision);
+                    table.learn(&check, sent, &verdict(decision));
                 }
             }
         }
