@@ -1,11 +1,12 @@
 //! Runs an agent's binary, such as `spoa-gcra`, on a free loopback port.
 
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::port;
 use crate::process::{Process, Signal};
@@ -132,6 +133,18 @@ impl Agent {
     /// Kills it with SIGKILL.
     pub fn kill(&self) {
         self.process.kill();
+    }
+
+    /// The memory that it occupies now, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("the process has ended")?.parse()?;
+        Ok(kib * 1024)
     }
 
     /// The process: its id, its end.

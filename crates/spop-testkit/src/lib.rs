@@ -2,13 +2,15 @@
 //!
 //! Not published, and no library depends on it. [`tools`] finds the programs or unpacks
 //! them below `target/tools`; [`haproxy`], [`valkey`] and [`agent`] run them on free
-//! loopback ports and end them when dropped; [`web`] is what HAProxy protects, and [`http`]
-//! the client that looks at the result.
+//! loopback ports and end them when dropped; [`link`] is a network between two of them that
+//! can fail; [`web`] is what HAProxy protects, and [`http`] the client that looks at the
+//! result.
 
 pub mod agent;
 mod debian;
 pub mod haproxy;
 pub mod http;
+pub mod link;
 pub mod port;
 pub mod process;
 pub mod tools;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use spop_testkit::process::Signal;
-use spop_testkit::valkey::{Cluster, Server};
+use spop_testkit::valkey::{Cluster, Server, Setup};
 
 #[tokio::test]
 async fn a_server_is_killed_and_comes_back_empty_on_its_port() {
@@ -41,6 +41,54 @@ async fn a_cluster_serves_every_slot_and_survives_a_restart() {
     }
     cluster.node(1).restart().await.unwrap();
     cluster.settled().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_of_a_cluster_with_links_are_sent_through_them() {
+    let mut setup = Setup::new(3, 0);
+    setup.links = true;
+    let cluster = Cluster::start_with(setup).await.unwrap();
+    let owner = cluster.primary_of("key").await.unwrap();
+    let index = cluster
+        .nodes()
+        .iter()
+        .position(|node| node.port() == owner.port());
+    let link = cluster.link(index.unwrap());
+    let other = cluster
+        .nodes()
+        .iter()
+        .find(|node| node.port() != owner.port());
+    let moved = other.unwrap().cli(&["get", "key"]).await.unwrap();
+    assert!(moved.ends_with(&link.addr().to_string()), "{moved}");
+    let slots = owner.cli(&["cluster", "slots"]).await.unwrap();
+    assert!(
+        slots.contains("127.0.1.1") && !slots.contains("127.0.0.1"),
+        "{slots}"
+    );
+
+    // Nodes do not need them.
+    link.cut();
+    cluster.settled().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_node_has_a_clock_that_can_be_stepped() {
+    let mut setup = Setup::new(3, 0);
+    setup.clocks = true;
+    let cluster = Cluster::start_with(setup).await.unwrap();
+    let hour = 3_600_000_000;
+    cluster.node(0).clock().unwrap().set(hour).unwrap();
+    let time = async |node: usize| -> i64 {
+        let time = cluster
+            .node(node)
+            .cli(&["eval", "return redis.call('TIME')[1]", "0"]);
+        time.await.unwrap().parse().unwrap()
+    };
+    let ahead = time(0).await - time(1).await;
+    assert!((3590..3610).contains(&ahead), "{ahead} s");
+    cluster.node(0).clock().unwrap().set(0).unwrap();
+    let ahead = time(0).await - time(1).await;
+    assert!((-10..10).contains(&ahead), "{ahead} s");
 }
 
 #[tokio::test]
