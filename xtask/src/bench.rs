@@ -1,10 +1,17 @@
 //! `cargo xtask bench`: the figures in the docs, measured again.
 
+mod bar;
 mod callgrind;
+mod chart;
 mod codec;
+mod cpus;
 mod engine;
 mod haproxy;
+mod limiter;
+mod notifies;
+mod page;
 mod requests;
+mod table;
 
 use std::process::ExitCode;
 
@@ -22,6 +29,7 @@ pub(crate) enum Benchmark {
     Codec(codec::Options),
     Engine(engine::Options),
     Haproxy(haproxy::Options),
+    Limiter(limiter::Options),
 }
 
 pub(crate) async fn run(benchmark: Benchmark) -> Result<ExitCode> {
@@ -37,6 +45,7 @@ pub(crate) async fn run(benchmark: Benchmark) -> Result<ExitCode> {
         Benchmark::Codec(options) => codec::run(options).await?,
         Benchmark::Engine(options) => engine::run(options).await?,
         Benchmark::Haproxy(options) => haproxy::run(options).await?,
+        Benchmark::Limiter(options) => limiter::run(options).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

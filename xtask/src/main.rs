@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod edges;
+mod faults;
 mod fuzz;
 mod signals;
 mod test;
@@ -28,6 +29,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Benchmark),
     Demo(demo::Options),
+    Faults(faults::Options),
     Fuzz(fuzz::Options),
     Test(test::Options),
 }
@@ -49,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Bench(benchmark) => bench::run(benchmark).await,
             Command::Demo(options) => demo::run(options).await,
+            Command::Faults(options) => faults::run(options).await,
             Command::Fuzz(options) => fuzz::run(options).await,
             Command::Test(options) => test::run(options).await,
         }

@@ -10,7 +10,7 @@ use spop_testkit::tools::{Haproxy, Valkey};
 use tempfile::TempDir;
 
 use crate::cargo::{cargo, run as run_cargo};
-use crate::{edges, fuzz};
+use crate::{edges, faults, fuzz};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
@@ -45,10 +45,11 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         // The same features in every step, so that nothing is compiled twice.
         let units = tests(&["--all-features", "--lib", "--bins"]);
         steps.run("unit and property tests", units).await?;
-        let integration = tests(&["--all-features", "--test", "*"]);
+        let integration = tests(&["--all-features", "--test", "*", "--", "--skip", "::fault_"]);
         steps
             .run("integration and end-to-end tests", integration)
             .await?;
+        steps.run("faults under load", fault_tests()).await?;
         let examples = tests(&["--all-features", "--doc"]);
         steps.run("documentation's examples", examples).await?;
         steps.run("fuzzing", fuzz::all(FUZZ_SECONDS)).await?;
@@ -99,6 +100,11 @@ async fn tests(which: &[&str]) -> Result<()> {
     let mut command = cargo(["test", "--workspace"]);
     command.args(which).env("TMPDIR", temp.path());
     run_cargo(&mut command).await
+}
+
+/// One at a time: they look at how long answers take.
+async fn fault_tests() -> Result<()> {
+    faults::round(None).await.map(drop)
 }
 
 async fn documentation() -> Result<()> {

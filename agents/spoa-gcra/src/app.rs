@@ -4,33 +4,44 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use spop_server::Router;
-use tower::ServiceBuilder;
+use arc_swap::ArcSwap;
+use spop_server::{Request, Router};
+use tower::{ServiceBuilder, ServiceExt as _};
 use tower_service::Service;
 
 use crate::check_rate::{self, CheckRateLayer};
 use crate::identity::Identity;
-use crate::policy::Policy;
+use crate::policy::Policies;
 use crate::settings::Settings;
 use crate::store::denial_cache::DenialCacheLayer;
 use crate::store::failure::FailureLayer;
+use crate::store::lease::LeaseLayer;
 use crate::store::memory::MemoryStore;
 use crate::store::valkey::{self, ValkeyStore};
 use crate::store::{Check, Verdict};
 
-/// The agent's service, for [`spop_server::serve()`].
+/// Clients that have a lease at the same time; 256 KiB, and 5 MiB when all of them do.
+const LEASED_CLIENTS: usize = 65_536;
+
+/// The agent's service, for [`spop_server::serve()`]. Which `policies` are in force may change
+/// at any time.
 ///
 /// # Errors
 /// If the Valkey nodes of the settings cannot be used. Never because one does not answer.
 ///
 /// # Panics
 /// Outside a tokio runtime, if the settings name Valkey nodes.
-pub fn router(settings: &Settings) -> Result<Router, valkey::ConfigError> {
+pub fn router(
+    settings: &Settings,
+    policies: Arc<ArcSwap<Policies>>,
+) -> Result<Router, valkey::ConfigError> {
     let memory = MemoryStore::new(settings.memory_clients);
     if settings.valkey.is_empty() {
-        return Ok(limiter(settings, memory));
+        return Ok(limiter(settings, policies, memory));
     }
     let valkey = valkey::Config {
+        lanes: settings.valkey_lanes,
+        call: settings.valkey_call,
         ttl: settings.ttl,
         budget: settings.decision_budget,
         ..valkey::Config::default()
@@ -41,12 +52,15 @@ pub fn router(settings: &Settings) -> Result<Router, valkey::ConfigError> {
         // Outermost, so that whatever goes wrong below it, slowness included, there is an
         // answer in time.
         .layer(FailureLayer::new(memory, settings.decision_budget))
+        // Around the denial cache: what is leased is paid for. Always there, since the next
+        // policies may want leases.
+        .layer(LeaseLayer::new(LEASED_CLIENTS))
         .option_layer((denials > 0).then(|| DenialCacheLayer::new(denials)))
         .service(ValkeyStore::connect(nodes.collect(), valkey)?);
-    Ok(limiter(settings, store))
+    Ok(limiter(settings, policies, store))
 }
 
-fn limiter<S>(settings: &Settings, store: S) -> Router
+fn limiter<S>(settings: &Settings, policies: Arc<ArcSwap<Policies>>, store: S) -> Router
 where
     S: Service<Check, Response = Verdict, Error = Infallible, Future: Send>
         + Clone
@@ -55,13 +69,16 @@ where
         + 'static,
 {
     let identity = Identity::new(settings.trusted_proxies.clone(), settings.ipv6_prefix);
-    let policy = Policy::of_one(settings.quota).with_failure(settings.failure);
     let check_rate = ServiceBuilder::new()
         .layer(CheckRateLayer::new(
             identity,
-            Arc::new(policy),
+            policies,
             settings.decision_budget,
         ))
         .service(store);
-    Router::new().message_service(check_rate::MESSAGE, check_rate)
+    let other = check_rate.clone();
+    Router::new()
+        .message_service(check_rate::MESSAGE, check_rate)
+        // Which messages there are is the policies' to say, and theirs may change.
+        .fallback(move |request: Request| other.clone().oneshot(request))
 }

@@ -1,14 +1,17 @@
-//! The message `check-rate`: arguments to a [`Check`], the [`Verdict`] to variables.
+//! The messages that HAProxy sends: arguments to a [`Check`], the [`Verdict`] to variables.
 //!
 //! | argument | sample fetch | |
 //! |---|---|---|
 //! | `ip_src` | `src` | the other end of the client's connection |
 //! | `ip_xff` | `req.fhdr(x-forwarded-for)` | text, or one address |
 //! | `ip_fwd` | `req.fhdr(forwarded)` | text, or one address |
+//! | `policy` | `str(login)` | in `check-rate` only: the policy to apply, `default` without |
+//! | `cost` | `int(5)` | what the request spends, the policy's `cost` without; 0 only asks |
 //!
 //! Without a usable `ip_src` there is no client to limit: no variable is set, and HAProxy's
-//! rules see none.
+//! rules see none. Nor is one in answer to a message that no policy claims.
 
+mod arguments;
 mod headers;
 
 use std::convert::Infallible;
@@ -18,23 +21,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pin_project_lite::pin_project;
-use spop_server::{Actions, Request, Scope, TypedData};
+use spop_server::{Actions, Request, Scope};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::debug;
 
-use crate::identity::{Evidence, Header, Identity, address};
-use crate::policy::Policy;
-use crate::store::{Check, Verdict};
+use self::arguments::Arguments;
+use crate::gcra::Decision;
+use crate::identity::Identity;
+use crate::policy::{Listed, Policies, Policy};
+use crate::store::{Check, Source, Verdict};
 
-/// The message's name.
+/// The message whose argument `policy` says which policy applies. Others are answered by the
+/// policy that claims them.
 pub const MESSAGE: &str = "check-rate";
 
 /// The value of `ip_score` that HAProxy is meant to deny.
 const DENIED: i32 = 100;
 
-/// Puts the message around a store.
+/// Puts the messages around a store.
 #[derive(Debug, Clone)]
 pub struct CheckRateLayer {
     rule: Arc<Rule>,
@@ -43,18 +50,19 @@ pub struct CheckRateLayer {
 #[derive(Debug)]
 struct Rule {
     identity: Identity,
-    policy: Arc<Policy>,
+    policies: Arc<ArcSwap<Policies>>,
     budget: Duration,
 }
 
 impl CheckRateLayer {
-    /// Limits each client that `identity` finds as `policy` says. The store gets `budget` to
-    /// answer, counted from when the NOTIFY was read.
-    pub fn new(identity: Identity, policy: Arc<Policy>, budget: Duration) -> Self {
+    /// Limits each client that `identity` finds as the policies say that are in force when
+    /// its request comes. The store gets `budget` to answer, counted from when the NOTIFY was
+    /// read.
+    pub fn new(identity: Identity, policies: Arc<ArcSwap<Policies>>, budget: Duration) -> Self {
         Self {
             rule: Arc::new(Rule {
                 identity,
-                policy,
+                policies,
                 budget,
             }),
         }
@@ -92,21 +100,62 @@ where
     }
 
     fn call(&mut self, request: Request) -> CheckRateFuture<S::Future> {
-        let rule = &self.rule;
-        let check = rule
-            .identity
-            .client(&evidence(&request))
-            .map(|client| Check {
-                client,
-                policy: Arc::clone(&rule.policy),
-                cost: 1,
+        let answer = match self.rule.apply(&request) {
+            None => Answer::Nothing,
+            Some((policy, Ruling::Known(verdict))) => Answer::Known { policy, verdict },
+            Some((policy, Ruling::Ask(check))) => Answer::Asked {
+                verdict: self.store.call(check),
+                policy,
+            },
+        };
+        CheckRateFuture { answer }
+    }
+}
+
+enum Ruling {
+    /// No store has to be asked.
+    Known(Verdict),
+    Ask(Check),
+}
+
+impl Rule {
+    /// Which policy applies to a request, and what is to be asked. `None`: nobody's message,
+    /// or nobody's request.
+    fn apply(&self, request: &Request) -> Option<(Arc<Policy>, Ruling)> {
+        let arguments = Arguments::read(request);
+        let policies = self.policies.load();
+        let message = request.name();
+        let policy = if message == *MESSAGE {
+            policies.by_name(arguments.policy)
+        } else {
+            policies.by_message(message.as_bytes())?
+        };
+        let address = self.identity.address(&arguments.evidence)?;
+        let ruling = match policy.networks.find(address) {
+            Some(listed) => Ruling::Known(unasked(listed == Listed::Allow, Source::List)),
+            None if policy.limits().is_empty() => Ruling::Known(unasked(true, Source::Unlimited)),
+            None => Ruling::Ask(Check {
+                client: self.identity.group(address),
+                policy: Arc::clone(policy),
+                cost: arguments.cost.unwrap_or(policy.cost),
                 count: 1,
-                deadline: request.received() + rule.budget,
-            });
-        CheckRateFuture {
-            verdict: check.map(|check| self.store.call(check)),
-            policy: Arc::clone(&rule.policy),
-        }
+                deadline: request.received() + self.budget,
+            }),
+        };
+        Some((Arc::clone(policy), ruling))
+    }
+}
+
+/// A verdict that no limit has a part in.
+fn unasked(allowed: bool, source: Source) -> Verdict {
+    Verdict {
+        decision: Decision {
+            allowed,
+            ..Decision::UNLIMITED
+        },
+        limit: 0,
+        granted: allowed.into(),
+        source,
     }
 }
 
@@ -114,10 +163,21 @@ pin_project! {
     /// The future of [`CheckRate`].
     #[must_use = "futures do nothing unless polled"]
     pub struct CheckRateFuture<F> {
-        // None: there is no client to ask about.
         #[pin]
-        verdict: Option<F>,
-        policy: Arc<Policy>,
+        answer: Answer<F>,
+    }
+}
+
+pin_project! {
+    #[project = AnswerProjection]
+    enum Answer<F> {
+        Nothing,
+        Known { policy: Arc<Policy>, verdict: Verdict },
+        Asked {
+            #[pin]
+            verdict: F,
+            policy: Arc<Policy>,
+        },
     }
 }
 
@@ -125,50 +185,35 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
     type Output = Result<Actions, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Some(verdict) = this.verdict.as_pin_mut() else {
-            return Poll::Ready(Ok(Actions::new()));
+        let (policy, verdict) = match self.project().answer.project() {
+            AnswerProjection::Nothing => return Poll::Ready(Ok(Actions::new())),
+            AnswerProjection::Known { policy, verdict } => (policy, *verdict),
+            AnswerProjection::Asked { verdict, policy } => {
+                let Ok(verdict) = ready!(verdict.poll(cx));
+                (policy, verdict)
+            }
         };
-        let Ok(verdict) = ready!(verdict.poll(cx));
         debug!(
             target: "spoa_gcra::decision",
             allowed = verdict.decision.allowed,
             remaining = verdict.decision.remaining,
             source = verdict.source.as_str(),
-            policy = &*this.policy.name,
+            policy = &*policy.name,
+            shadow = policy.shadow,
         );
-        Poll::Ready(Ok(actions(this.policy, &verdict)))
+        Poll::Ready(Ok(actions(policy, &verdict)))
     }
 }
 
 impl<F> fmt::Debug for CheckRateFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = match &self.answer {
+            Answer::Nothing => None,
+            Answer::Known { policy, .. } | Answer::Asked { policy, .. } => Some(&policy.name),
+        };
         f.debug_struct("CheckRateFuture")
-            .field("policy", &self.policy.name)
+            .field("policy", &policy)
             .finish_non_exhaustive()
-    }
-}
-
-fn evidence(request: &Request) -> Evidence<'_> {
-    let mut evidence = Evidence::default();
-    for arg in request.args() {
-        match arg.name.as_bytes() {
-            b"ip_fwd" => evidence.forwarded = header(arg.value),
-            b"ip_xff" => evidence.x_forwarded_for = header(arg.value),
-            // HAProxy sends an address; text serves tests by hand.
-            b"ip_src" => {
-                evidence.source = arg.value.to_ip().or_else(|| address(arg.value.to_bytes()?));
-            }
-            _ => {}
-        }
-    }
-    evidence
-}
-
-fn header(value: TypedData<'_>) -> Option<Header<'_>> {
-    match value.to_ip() {
-        Some(ip) => Some(Header::Address(ip)),
-        None => value.to_bytes().map(Header::Text),
     }
 }
 
@@ -178,11 +223,22 @@ fn actions(policy: &Policy, verdict: &Verdict) -> Actions {
     let Verdict {
         decision, source, ..
     } = verdict;
-    let score = if decision.allowed { 0 } else { DENIED };
+    // In shadow nobody is denied, and clients are not told of a limit that does not apply.
+    let allowed = decision.allowed || policy.shadow;
+    let score = if allowed { 0 } else { DENIED };
     let mut actions = Actions::new()
         .set_var(Scope::Session, "ip_score", score)
         .set_var(Scope::Transaction, "ip_score", score)
-        .set_var(Scope::Transaction, "allowed", decision.allowed)
+        .set_var(Scope::Transaction, "allowed", allowed)
+        .set_var(Scope::Transaction, "policy", &*policy.name)
+        .set_var(Scope::Transaction, "source", source.as_str());
+    if policy.shadow {
+        actions = actions.set_var(Scope::Transaction, "shadow", !decision.allowed);
+    }
+    if matches!(source, Source::List | Source::Unlimited) {
+        return actions;
+    }
+    actions = actions
         .set_var(Scope::Transaction, "limit", decision.limit)
         .set_var(Scope::Transaction, "remaining", decision.remaining)
         .set_var(
@@ -193,9 +249,10 @@ fn actions(policy: &Policy, verdict: &Verdict) -> Actions {
     if let Some(wait) = retry_after(verdict) {
         actions = actions.set_var(Scope::Transaction, "retry_after", wait);
     }
+    if policy.shadow {
+        return actions;
+    }
     actions
-        .set_var(Scope::Transaction, "policy", &*policy.name)
-        .set_var(Scope::Transaction, "source", source.as_str())
         .set_var(
             Scope::Transaction,
             "ratelimit",
@@ -204,7 +261,7 @@ fn actions(policy: &Policy, verdict: &Verdict) -> Actions {
         .set_var(
             Scope::Transaction,
             "ratelimit_policy",
-            headers::ratelimit_policy(policy).as_str(),
+            policy.ratelimit_policy(),
         )
 }
 

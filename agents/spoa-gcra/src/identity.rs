@@ -30,6 +30,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use header::Hop;
 pub use header::{Header, address};
+pub(crate) use proxies::network;
 pub use proxies::{BadProxies, TrustedProxies};
 
 use crate::store::Client;
@@ -66,24 +67,36 @@ impl Identity {
         }
     }
 
-    /// The client. `None` without a source: nobody vouches for the headers then.
+    /// The client: [`address`](Self::address) and those that [`group`](Self::group) puts
+    /// beside it. `None` without a source.
+    pub fn client(&self, evidence: &Evidence<'_>) -> Option<Client> {
+        Some(self.group(self.address(evidence)?))
+    }
+
+    /// The client's own address. `None` without a source: nobody vouches for the headers
+    /// then.
     ///
     /// From a trusted source, the first header counts whose right-most entry is about
     /// anybody, Forwarded before X-Forwarded-For. IPv4 addresses in IPv6 clothes
     /// (`::ffff:192.0.2.7`) are IPv4.
-    pub fn client(&self, evidence: &Evidence<'_>) -> Option<Client> {
+    pub fn address(&self, evidence: &Evidence<'_>) -> Option<IpAddr> {
         let source = evidence.source?.to_canonical();
-        let address = if self.trusted.contains(source) {
-            let mut headers = [evidence.forwarded, evidence.x_forwarded_for]
-                .into_iter()
-                .flatten();
-            headers
-                .find_map(|header| self.walk(header, source))
-                .unwrap_or(source)
-        } else {
-            source
-        };
-        Some(self.group(address))
+        if !self.trusted.contains(source) {
+            return Some(source);
+        }
+        let mut headers = [evidence.forwarded, evidence.x_forwarded_for]
+            .into_iter()
+            .flatten();
+        let told = headers.find_map(|header| self.walk(header, source));
+        Some(told.unwrap_or(source))
+    }
+
+    /// All that is limited as one with this address.
+    pub fn group(&self, address: IpAddr) -> Client {
+        Client(match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
+        })
     }
 
     /// The first hop from the right that is not trusted, starting from a trusted source.
@@ -103,13 +116,6 @@ impl Identity {
             }
         }
         Some(last.unwrap_or(source))
-    }
-
-    fn group(&self, address: IpAddr) -> Client {
-        Client(match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
-        })
     }
 }
 

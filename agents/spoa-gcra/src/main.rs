@@ -3,17 +3,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use clap::{Parser, Subcommand};
+use spoa_gcra::policy::{self, Policies, PolicySource, Watch};
 use spoa_gcra::settings::Settings;
 use spoa_gcra::startup::{self, StartError};
 use spoa_gcra::{app, settings};
 use spop_server::{Config, serve};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// How much later than the decision budget the engine answers a request by itself. The store's
@@ -29,20 +33,25 @@ const BACKSTOP: Duration = Duration::from_millis(4);
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    /// A file of policies, in place of the one that SPOA_CONFIG names.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT (the default).
+    /// Serve until SIGTERM or SIGINT (the default). SIGHUP reads the file of policies again.
     Run,
-    /// Check the settings and print what would be in force, without listening.
+    /// Check the settings and the file of policies, and print what would be in force, without
+    /// listening.
     Check,
 }
 
 fn after_help() -> String {
     format!(
         "Everything is set by environment variables:\n\n{}\n\
-         Exit codes: 0 after a clean stop, 1 for a failure while serving, 2 for a bad setting.",
+         Exit codes: 0 after a clean stop, 1 for a failure while serving, 2 for a bad setting or \
+         file of policies.",
         settings::help_table()
     )
 }
@@ -53,12 +62,16 @@ enum Failure {
     #[error(transparent)]
     Settings(#[from] settings::SettingsError),
     #[error(transparent)]
+    Policies(#[from] policy::Problems),
+    #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot start the runtime with TOKIO_WORKER_THREADS={threads}: {error}")]
     Runtime {
         threads: usize,
         error: std::io::Error,
     },
+    #[error("cannot watch the file of policies: {0}")]
+    Watch(std::io::Error),
     #[error(transparent)]
     Serve(#[from] spop_server::ServeError),
 }
@@ -66,29 +79,35 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Start(_) => ExitCode::from(2),
-            Self::Runtime { .. } | Self::Serve(_) => ExitCode::FAILURE,
+            Self::Settings(_) | Self::Policies(_) | Self::Start(_) => ExitCode::from(2),
+            Self::Runtime { .. } | Self::Watch(_) | Self::Serve(_) => ExitCode::FAILURE,
         }
     }
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command.unwrap_or(Command::Run);
-    match start(&command) {
+    match start(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("spoa-gcra: {failure}");
+            for line in failure.to_string().lines() {
+                eprintln!("spoa-gcra: {line}");
+            }
             failure.exit_code()
         }
     }
 }
 
-fn start(command: &Command) -> Result<(), Failure> {
-    let settings = Settings::from_env()?;
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    let mut settings = Settings::from_env()?;
+    if arguments.config.is_some() {
+        settings.config = arguments.config;
+    }
     log_to_stderr(&settings);
     for name in &settings.unknown {
         warn!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
     }
+    let mut source = settings.policies();
+    let policies = source.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.worker_threads)
         .enable_all()
@@ -97,26 +116,36 @@ fn start(command: &Command) -> Result<(), Failure> {
             threads: settings.worker_threads,
             error,
         })?;
-    match command {
-        Command::Run => runtime.block_on(run(&settings)),
-        Command::Check => runtime.block_on(check(&settings)),
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => runtime.block_on(run(&settings, source, policies)),
+        Command::Check => runtime.block_on(check(&settings, &policies)),
     }
 }
 
-async fn check(settings: &Settings) -> Result<(), Failure> {
+async fn check(settings: &Settings, policies: &Policies) -> Result<(), Failure> {
     startup::resolve_nodes(settings).await?;
-    println!("{}", settings.summary());
+    println!("{}\n{}", settings.summary(), in_force(policies));
     Ok(())
 }
 
-async fn run(settings: &Settings) -> Result<(), Failure> {
+async fn run(settings: &Settings, source: PolicySource, policies: Policies) -> Result<(), Failure> {
     startup::resolve_nodes(settings).await?;
-    let router = app::router(settings).map_err(|error| StartError::Valkey {
-        nodes: settings.nodes(),
-        error,
-    })?;
+    let shown = in_force(&policies);
+    let policies = Arc::new(ArcSwap::from_pointee(policies));
+    let router =
+        app::router(settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
+            nodes: settings.nodes(),
+            error,
+        })?;
+    // From here on SIGHUP does not end the process.
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::Watch)?;
+    let watch = policy::watch(source, policies, report).map_err(Failure::Watch)?;
+    tokio::spawn(reload(watch, hangup));
     let (listener, addr) = startup::listen(settings).await?;
-    println!("spoa-gcra listening on {addr}\n{}", settings.summary());
+    println!(
+        "spoa-gcra listening on {addr}\n{}\n{shown}",
+        settings.summary()
+    );
     let config = Config::new()
         .with_handler_timeout(settings.decision_budget + BACKSTOP)
         .with_lame_duck(settings.lame_duck);
@@ -126,6 +155,37 @@ async fn run(settings: &Settings) -> Result<(), Failure> {
         .await?;
     info!("stopped");
     Ok(())
+}
+
+fn in_force(policies: &Policies) -> String {
+    format!("policies:\n{}", policies.summary())
+}
+
+/// What came of reading the policies again.
+fn report(read: Result<(String, &Policies), policy::Problems>) {
+    match read {
+        Ok((changes, policies)) => {
+            let summary = policies.summary();
+            // Nobody may be reading it any more.
+            let _ = writeln!(
+                std::io::stdout(),
+                "policies read again: {changes}\n{summary}"
+            );
+        }
+        Err(problems) => {
+            for line in problems.to_string().lines() {
+                error!("policies stay as they were: {line}");
+            }
+        }
+    }
+}
+
+/// Lives as long as the runtime does, and the watch with it.
+async fn reload(watch: Watch, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        info!("SIGHUP: reading the policies again");
+        watch.reload();
+    }
 }
 
 /// The first SIGTERM or SIGINT. A process that cannot hear one of them lives on the other.

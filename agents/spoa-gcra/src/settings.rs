@@ -4,6 +4,7 @@
 //! the README's table are all made from it. What needs the network (resolving names,
 //! binding) is not done here.
 
+mod access;
 mod error;
 mod node;
 mod table;
@@ -11,19 +12,23 @@ mod table;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+pub use access::Access;
 pub use error::{Problem, SettingsError};
 pub use node::{BadNode, ValkeyNode};
 pub use table::{Accepts, Setting, TABLE, help_table, markdown_table};
 
 use crate::gcra::Quota;
 use crate::identity::TrustedProxies;
+use crate::policy::{self, Defaults, PolicySource};
 use crate::store::failure::FailurePolicy;
+use crate::store::valkey;
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone)]
@@ -33,10 +38,21 @@ pub struct Settings {
     pub listen: String,
     /// `VALKEY_NODES`: the servers that keep the state. Empty: this process does.
     pub valkey: Vec<ValkeyNode>,
+    /// `VALKEY_USERNAME` and its kind: as whom those are asked, and whom of them is believed.
+    pub valkey_access: Access,
+    /// `SPOA_VALKEY_LANES`: connections to each primary.
+    pub valkey_lanes: usize,
     /// `SPOA_RATE_INTERVAL` and `SPOA_RATE_BURST`.
     pub quota: Quota,
     /// `SPOA_RATE_TTL`: the longest that state is kept; not below the burst.
     pub ttl: Duration,
+    /// `SPOA_VALKEY_CALL`: how those are told what to run.
+    pub valkey_call: valkey::Call,
+    /// `SPOA_CONFIG`: a file of policies, not yet read. `None`: there is one policy, which the
+    /// other settings describe.
+    pub config: Option<PathBuf>,
+    /// `SPOA_SHADOW`: whether policies that do not say so themselves never deny.
+    pub shadow: bool,
     /// `SPOA_TRUSTED_PROXIES`: whose word on clients is taken.
     pub trusted_proxies: TrustedProxies,
     /// `SPOA_IPV6_PREFIX`: 1 to 128 bits.
@@ -72,7 +88,7 @@ impl Settings {
     }
 
     /// The settings that `lookup` finds by their names. White space around a value does not
-    /// count. An empty value is as bad as any other, except of `VALKEY_NODES` and
+    /// count. An empty value is as bad as any other, except of `VALKEY_*`, `SPOA_CONFIG` and
     /// `RUST_LOG`, where it is the same as none.
     ///
     /// # Errors
@@ -80,11 +96,17 @@ impl Settings {
     pub fn load(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let values = Values(lookup);
         let quota = values.quota()?;
+        let (valkey, valkey_access) = values.access(values.nodes()?)?;
         Ok(Self {
             listen: values.parsed::<ListenAddress>(&table::ADDR)?.0,
-            valkey: values.nodes()?,
+            valkey,
+            valkey_access,
+            valkey_lanes: values.number(&table::VALKEY_LANES)?,
             quota,
             ttl: values.ttl(quota)?,
+            valkey_call: values.parsed(&table::VALKEY_CALL)?,
+            config: values.config()?,
+            shadow: values.parsed(&table::SHADOW)?,
             trusted_proxies: values.parsed(&table::TRUSTED_PROXIES)?,
             ipv6_prefix: values.number(&table::IPV6_PREFIX)?,
             failure: values.parsed(&table::FAILURE)?,
@@ -101,11 +123,16 @@ impl Settings {
     /// What is in force, for the start of the log: a line for each setting but `SPOE_ADDR`,
     /// which the listening line names. Passwords are not shown.
     pub fn summary(&self) -> String {
-        let rows = [
-            (&table::VALKEY_NODES, self.store()),
+        let mut rows = vec![(&table::VALKEY_NODES, self.store())];
+        rows.extend(self.valkey_access.rows());
+        rows.extend([
+            (&table::VALKEY_LANES, self.valkey_lanes.to_string()),
+            (&table::VALKEY_CALL, self.valkey_call.to_string()),
             (&table::INTERVAL, rate(self.quota)),
             (&table::BURST, burst(self.quota)),
             (&table::TTL, format!("{} s", self.ttl.as_secs())),
+            (&table::CONFIG, self.config()),
+            (&table::SHADOW, self.shadow.to_string()),
             (&table::TRUSTED_PROXIES, self.trusted_proxies.to_string()),
             (&table::IPV6_PREFIX, format!("/{}", self.ipv6_prefix)),
             (&table::FAILURE, self.failure.to_string()),
@@ -121,12 +148,30 @@ impl Settings {
             ),
             (&table::WORKER_THREADS, self.worker_threads.to_string()),
             (&table::LOG, self.log.clone()),
-        ];
+        ]);
         let width = rows.iter().map(|(setting, _)| setting.name.len()).max();
         let width = width.unwrap_or(0);
         let line =
             |(setting, value): &(&Setting, String)| format!("  {:width$}  {value}", setting.name);
         rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Where policies are read, and what counts for those that do not say it themselves.
+    pub fn policies(&self) -> PolicySource {
+        let defaults = Defaults {
+            quota: self.quota,
+            failure: self.failure,
+            shadow: self.shadow,
+            ttl: self.ttl,
+        };
+        PolicySource::new(self.config.clone(), defaults)
+    }
+
+    fn config(&self) -> String {
+        match &self.config {
+            Some(path) => path.display().to_string(),
+            None => "unset: one policy".to_owned(),
+        }
     }
 
     fn store(&self) -> String {
@@ -144,13 +189,7 @@ impl Settings {
 }
 
 fn rate(quota: Quota) -> String {
-    let interval = quota.interval();
-    let per_second = match 1_000_000_u64.checked_div(interval) {
-        Some(rate) if rate * interval == 1_000_000 => format!("{rate} req/s"),
-        Some(1..) => format!("{:.2} req/s", 1e6 / interval as f64),
-        _ => format!("1 req every {} s", interval as f64 / 1e6),
-    };
-    format!("{interval} µs = {per_second}")
+    format!("{} µs = {}", quota.interval(), policy::rate(quota))
 }
 
 fn burst(quota: Quota) -> String {
@@ -166,6 +205,10 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
         match (self.0)(setting.name).map(OsString::into_string) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text.trim().to_owned())),
+            Some(Err(_)) if setting.name == table::VALKEY_PASSWORD.name => {
+                let shown = "***".to_owned();
+                Err(SettingsError::new(setting, shown, Problem::NotUtf8))
+            }
             Some(Err(raw)) => {
                 let shown = raw.to_string_lossy().into_owned();
                 Err(SettingsError::new(setting, shown, Problem::NotUtf8))
@@ -225,6 +268,11 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
             ));
         }
         Ok(ttl)
+    }
+
+    fn config(&self) -> Result<Option<PathBuf>, SettingsError> {
+        let path = self.text(&table::CONFIG)?;
+        Ok(path.filter(|path| !path.is_empty()).map(PathBuf::from))
     }
 
     fn nodes(&self) -> Result<Vec<ValkeyNode>, SettingsError> {

@@ -2,15 +2,18 @@
 //!
 //! [`memory`] keeps the state in this process and cannot fail; [`valkey`] keeps it in a
 //! Valkey server or cluster and can; [`failure`] is the layer that turns the second kind
-//! into the first, and [`denial_cache`] the one that spares it what is denied anyway.
+//! into the first, [`denial_cache`] the one that spares it what is denied anyway, and
+//! [`lease`] the one that asks it for several requests at once.
 
 pub mod denial_cache;
 pub mod failure;
+pub mod lease;
 pub mod memory;
+mod places;
 mod rooms;
 pub mod valkey;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,6 +44,23 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Client(pub IpAddr);
 
+impl Client {
+    /// Appends the client's text, without the detour of formatting where that is easy.
+    pub fn append_to(self, text: &mut String) {
+        let IpAddr::V4(v4) = self.0 else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{self}");
+            return;
+        };
+        let mut separator = "";
+        for octet in v4.octets() {
+            text.push_str(separator);
+            text.push_str(itoa::Buffer::new().format(octet));
+            separator = ".";
+        }
+    }
+}
+
 /// The client's text in keys: the bare address, `192.0.2.7` or `2001:db8:1:2::`.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,20 +90,30 @@ pub enum Source {
     Valkey,
     /// What Valkey said a moment ago, which still holds: a denial.
     Cache,
+    /// A lease: Valkey granted it a moment ago, among others at once.
+    Lease,
     /// The in-memory store, as configured.
     Memory,
     /// The failure policy, because the store did not answer in time.
     Fallback,
+    /// The policy's list of networks; no store was asked.
+    List,
+    /// The policy, which has no limit; no store was asked.
+    Unlimited,
 }
 
 impl Source {
-    /// The wire form: `valkey`, `cache`, `memory`, `fallback`.
+    /// The wire form: `valkey`, `cache`, `lease`, `memory`, `fallback`, `list`,
+    /// `unlimited`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Valkey => "valkey",
             Self::Cache => "cache",
+            Self::Lease => "lease",
             Self::Memory => "memory",
             Self::Fallback => "fallback",
+            Self::List => "list",
+            Self::Unlimited => "unlimited",
         }
     }
 }

@@ -129,6 +129,39 @@ fn passwords_are_never_shown() {
 }
 
 #[test]
+fn credentials_and_certificates() {
+    let nodes = ("VALKEY_NODES", "127.0.0.1:1");
+    let password = ("VALKEY_PASSWORD", "secret");
+    let file = ("VALKEY_PASSWORD_FILE", "/nowhere/password");
+    refused(
+        &[nodes, file],
+        &["VALKEY_PASSWORD_FILE=\"/nowhere/password\"", "No such file"],
+    );
+    let in_url = ("VALKEY_NODES", "valkey://:other@127.0.0.1:1");
+    refused(
+        &[in_url, password],
+        &["VALKEY_PASSWORD=\"***\"", "valkey://127.0.0.1:1"],
+    );
+    refused(
+        &[
+            nodes,
+            (
+                "VALKEY_CA_FILE",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ),
+        ],
+        &["VALKEY_CA_FILE=", "valkey://127.0.0.1:1", "valkeys://"],
+    );
+
+    let output = run(&["check"], &[nodes, password, ("VALKEY_USERNAME", "ann")]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(said.contains("VALKEY_USERNAME       ann\n"), "{said}");
+    assert!(said.contains("VALKEY_PASSWORD       set\n"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
 fn check_prints_what_would_be_in_force() {
     let output = run(&["check"], &[("SPOA_RATE_INTERVAL", "20000")]);
     let said = String::from_utf8(output.stdout).unwrap();
@@ -138,6 +171,62 @@ fn check_prints_what_would_be_in_force() {
     assert_eq!(
         run(&["check"], &[("SPOA_RATE_TTL", "x")]).status.code(),
         Some(2)
+    );
+}
+
+fn policies(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn the_example_of_policies_is_a_good_one() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/policies.example.toml");
+    for (arguments, settings) in [
+        (vec!["check"], vec![("SPOA_CONFIG", example)]),
+        (vec!["check", "--config", example], vec![]),
+        (
+            vec!["--config", example, "check"],
+            vec![("SPOA_CONFIG", "/nowhere")],
+        ),
+    ] {
+        let output = run(&arguments, &settings);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(
+            said.contains("\npolicies:\n  api       10 req/s, 200 at once;"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn every_problem_of_the_policies_is_a_line() {
+    let file = policies("[policy.a]\nrate = '5'\nburst = 1\n[policy.b]\nburst = 1\n");
+    let path = file.path().to_str().unwrap();
+    for arguments in [&["check"][..], &["run"], &[]] {
+        let output = run(
+            arguments,
+            &[("SPOA_CONFIG", path), ("SPOE_ADDR", "127.0.0.1:0")],
+        );
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let lines: Vec<_> = said.lines().collect();
+        let [one, other] = &lines[..] else {
+            panic!("{said}");
+        };
+        let begin = format!("spoa-gcra: {path}:2: policy \"a\": rate = \"5\": not a rate");
+        assert!(one.starts_with(&begin), "{one}");
+        assert_eq!(
+            *other,
+            format!("spoa-gcra: {path}:5: policy \"b\": rate is missing")
+        );
+        assert!(output.stdout.is_empty());
+    }
+    refused(
+        &[("SPOA_CONFIG", "/nowhere/policies.toml")],
+        &["/nowhere/policies.toml: cannot be read: No such file"],
     );
 }
 

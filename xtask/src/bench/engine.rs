@@ -1,6 +1,6 @@
 //! `cargo xtask bench engine`: what spop-server costs, beside other agents.
 
-mod agent;
+pub(super) mod agent;
 mod bars;
 mod cpus;
 mod direct;

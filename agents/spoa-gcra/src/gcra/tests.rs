@@ -363,6 +363,37 @@ proptest! {
         prop_assert_eq!(live(one_by_one), live(at_once));
     }
 
+    /// `count` requests under several limits at one instant: decided at once, they are the
+    /// same as one after the other, of which each spends from all limits or from none.
+    #[test]
+    fn several_limits_at_once_are_the_same_as_one_request_after_the_other(
+        limits in vec(quota_and_stored(), 1..=4), cost in 0..=4u64, count in 1..=40u64,
+    ) {
+        let mut one_by_one: Vec<Bucket> = limits
+            .iter()
+            .map(|&(quota, tat)| Bucket { quota, tat })
+            .collect();
+        let mut passed = 0;
+        for _ in 0..count {
+            let fits = |bucket: &Bucket| decide(bucket.quota, bucket.tat, NOW, cost).room >= 0;
+            let all_fit = one_by_one.iter().all(fits);
+            passed += u64::from(all_fit);
+            for bucket in &mut one_by_one {
+                // One that does not fit asks for nothing, and so does no more than heal.
+                bucket.ask(NOW, if all_fit { cost } else { 0 });
+            }
+        }
+
+        let budgets = limits.iter().map(|&(quota, tat)| Budget::at(NOW, quota, tat));
+        let rooms = limits.iter().zip(budgets.clone());
+        let rooms = rooms.map(|(&(quota, _), budget)| (quota, budget.room(cost)));
+        let granted = granted(rooms, cost, count);
+        prop_assert_eq!(granted, passed);
+        for ((budget, &(_, tat)), bucket) in budgets.zip(&limits).zip(one_by_one) {
+            prop_assert_eq!(budget.store(cost, granted).or(tat), bucket.tat);
+        }
+    }
+
     #[test]
     fn a_new_quota_is_never_waited_for_longer_than_its_own_increment(
         old in quota(), new in quota(), schedule in schedule(), cost in 1..=4u64,

@@ -98,7 +98,7 @@ impl FromStr for TrustedProxies {
                 "none" => return Err(BadProxies::NotAlone("none")),
                 "all" => return Err(BadProxies::NotAlone("all")),
                 "private" => private = true,
-                _ => nets.push(block(entry).ok_or_else(|| BadProxies::Entry(entry.to_owned()))?),
+                _ => nets.push(network(entry).ok_or_else(|| BadProxies::Entry(entry.to_owned()))?),
             }
         }
         if !private && nets.is_empty() {
@@ -112,8 +112,9 @@ impl FromStr for TrustedProxies {
     }
 }
 
-/// A block, or an address as the block of itself; IPv4 if it is mapped IPv4.
-fn block(text: &str) -> Option<IpNet> {
+/// A CIDR block, or an address as the block of itself, without host bits; IPv4 if it is mapped
+/// IPv4. `None`: neither.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
     let net = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
         Err(_) => text.parse::<IpNet>().ok()?,

@@ -16,9 +16,13 @@ pub struct ValkeyNode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadNode {
-    /// TLS in a build without it.
-    #[error("this build has no TLS; use redis:// or valkey://")]
-    NoTls,
+    /// `#insecure`: TLS without a look at the server's certificate.
+    #[error("#insecure would trust anybody; name who vouches for the server in VALKEY_CA_FILE")]
+    Insecure,
+    /// One with TLS beside one without: which of them tells of the other nodes of a cluster
+    /// would decide whether those are spoken to in the clear.
+    #[error("other servers are {0}; give all of them with TLS, or none")]
+    Mixed(&'static str),
     /// A scheme other than `redis`, `valkey` and their TLS forms.
     #[error("unknown scheme {0:?}")]
     Scheme(String),
@@ -39,9 +43,7 @@ impl FromStr for ValkeyNode {
     fn from_str(text: &str) -> Result<Self, BadNode> {
         let url = match split_scheme(text) {
             None => format!("redis://{text}"),
-            Some(("redis" | "valkey", _)) => text.to_owned(),
-            Some(("rediss" | "valkeys", _)) if has_tls() => text.to_owned(),
-            Some(("rediss" | "valkeys", _)) => return Err(BadNode::NoTls),
+            Some(("redis" | "valkey" | "rediss" | "valkeys", _)) => text.to_owned(),
             Some((scheme, _)) => return Err(BadNode::Scheme(scheme.to_owned())),
         };
         if parse_redis_url(&url).is_none() {
@@ -54,8 +56,16 @@ impl FromStr for ValkeyNode {
             ConnectionAddr::Tcp(_, 0) | ConnectionAddr::TcpTls { port: 0, .. } => {
                 Err(BadNode::Port)
             }
+            ConnectionAddr::TcpTls { insecure: true, .. } => Err(BadNode::Insecure),
             _ => Ok(Self { info }),
         }
+    }
+}
+
+impl ValkeyNode {
+    /// Whether it is spoken to by TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
     }
 }
 
@@ -64,11 +74,6 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     text.split_once("://")
         .filter(|(scheme, _)| scheme.bytes().all(allowed))
-}
-
-/// Whether the client was built with TLS.
-fn has_tls() -> bool {
-    "rediss://localhost".into_connection_info().is_ok()
 }
 
 impl fmt::Display for ValkeyNode {
@@ -95,10 +100,17 @@ fn write_server(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16)
 /// The first bad entry, as it may be shown to others.
 pub(super) fn parse_list(list: &str) -> Result<Vec<ValkeyNode>, (String, BadNode)> {
     let entries = list.split(',').map(str::trim);
-    entries
-        .filter(|entry| !entry.is_empty())
-        .map(|entry| entry.parse().map_err(|error| (shown(entry, list), error)))
-        .collect()
+    let mut nodes: Vec<ValkeyNode> = Vec::new();
+    for entry in entries.filter(|entry| !entry.is_empty()) {
+        let refused = |error| (shown(entry, list), error);
+        let node: ValkeyNode = entry.parse().map_err(refused)?;
+        match nodes.first().map(ValkeyNode::is_tls) {
+            Some(true) if !node.is_tls() => return Err(refused(BadNode::Mixed("valkeys://"))),
+            Some(false) if node.is_tls() => return Err(refused(BadNode::Mixed("valkey://"))),
+            _ => nodes.push(node),
+        }
+    }
+    Ok(nodes)
 }
 
 /// The entry with `***` for its credentials, and for all of it if it may be a part of some:

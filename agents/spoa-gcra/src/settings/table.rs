@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use crate::gcra::MAX_MICROS;
 use crate::store::denial_cache::MAX_ENTRIES;
 use crate::store::memory::MAX_CLIENTS;
+use crate::store::valkey::MAX_LANES;
 
 /// An environment variable that the agent reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +54,19 @@ impl fmt::Display for Accepts {
 pub const TABLE: &[Setting] = &[
     ADDR,
     VALKEY_NODES,
+    VALKEY_USERNAME,
+    VALKEY_PASSWORD,
+    VALKEY_PASSWORD_FILE,
+    VALKEY_CA_FILE,
+    VALKEY_CERT_FILE,
+    VALKEY_KEY_FILE,
+    VALKEY_LANES,
+    VALKEY_CALL,
     INTERVAL,
     BURST,
     TTL,
+    CONFIG,
+    SHADOW,
     TRUSTED_PROXIES,
     IPV6_PREFIX,
     FAILURE,
@@ -79,8 +90,64 @@ pub(super) static VALKEY_NODES: Setting = Setting {
     name: "VALKEY_NODES",
     unit: "",
     default: "",
-    accepts: Accepts::Text("comma-separated redis:// or valkey:// URLs, or HOST:PORT"),
+    accepts: Accepts::Text("comma-separated valkey:// or valkeys:// (TLS) URLs, or HOST:PORT"),
     meaning: "the server, or nodes of the cluster, that keeps the state; unset: this process",
+};
+
+pub(super) static VALKEY_USERNAME: Setting = Setting {
+    name: "VALKEY_USERNAME",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("an ACL user, with a password"),
+    meaning: "who asks Valkey; unset: the default user, or whom VALKEY_NODES names",
+};
+
+pub(super) static VALKEY_PASSWORD: Setting = Setting {
+    name: "VALKEY_PASSWORD",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("a text, if there is none in VALKEY_NODES"),
+    meaning: "that user's password; unset: none, or as VALKEY_NODES says",
+};
+
+pub(super) static VALKEY_PASSWORD_FILE: Setting = Setting {
+    name: "VALKEY_PASSWORD_FILE",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("the path of a text file, in place of VALKEY_PASSWORD"),
+    meaning: "where the password is, such as a mounted secret; read once",
+};
+
+pub(super) static VALKEY_CA_FILE: Setting = Setting {
+    name: "VALKEY_CA_FILE",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("the path of a PEM file, with valkeys:// only"),
+    meaning: "who vouches for the servers; unset: the public authorities; read once",
+};
+
+pub(super) static VALKEY_CERT_FILE: Setting = Setting {
+    name: "VALKEY_CERT_FILE",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("the path of a PEM file, with VALKEY_KEY_FILE"),
+    meaning: "this agent's certificate, for servers that ask for one; read once",
+};
+
+pub(super) static VALKEY_KEY_FILE: Setting = Setting {
+    name: "VALKEY_KEY_FILE",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("the path of a PEM file, with VALKEY_CERT_FILE"),
+    meaning: "the key of that certificate, not encrypted; read once",
+};
+
+pub(super) static VALKEY_LANES: Setting = Setting {
+    name: "SPOA_VALKEY_LANES",
+    unit: "connections",
+    default: "1",
+    accepts: Accepts::Number(1, MAX_LANES as u64),
+    meaning: "connections to each primary; one carries about 100 000 checks a second",
 };
 
 pub(super) static INTERVAL: Setting = Setting {
@@ -105,6 +172,30 @@ pub(super) static TTL: Setting = Setting {
     default: "1800",
     accepts: Accepts::Number(1, MAX_MICROS / 1_000_000),
     meaning: "the longest that a client's state is kept, at least the burst",
+};
+
+pub(super) static VALKEY_CALL: Setting = Setting {
+    name: "SPOA_VALKEY_CALL",
+    unit: "",
+    default: "evalsha",
+    accepts: Accepts::Text("evalsha or fcall"),
+    meaning: "what Valkey runs: scripts, or functions, which it replicates and persists",
+};
+
+pub(super) static CONFIG: Setting = Setting {
+    name: "SPOA_CONFIG",
+    unit: "",
+    default: "",
+    accepts: Accepts::Text("the path of a TOML file"),
+    meaning: "a file of policies; unset: the one policy that SPOA_RATE_* describe",
+};
+
+pub(super) static SHADOW: Setting = Setting {
+    name: "SPOA_SHADOW",
+    unit: "",
+    default: "false",
+    accepts: Accepts::Text("true or false"),
+    meaning: "decide and report, but never deny; a policy's own `shadow` comes first",
 };
 
 pub(super) static TRUSTED_PROXIES: Setting = Setting {
@@ -235,7 +326,11 @@ pub(super) fn unknown(names: impl IntoIterator<Item = OsString>) -> Vec<String> 
     let mut unknown: Vec<String> = names
         .into_iter()
         .filter_map(|name| name.into_string().ok())
-        .filter(|name| name.starts_with("SPOE_") || name.starts_with("SPOA_"))
+        .filter(|name| {
+            ["SPOE_", "SPOA_", "VALKEY_"]
+                .iter()
+                .any(|own| name.starts_with(own))
+        })
         .filter(|name| TABLE.iter().all(|setting| setting.name != name))
         .filter(|name| !is_service_link(name))
         .collect();

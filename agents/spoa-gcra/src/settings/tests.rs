@@ -1,5 +1,7 @@
 //! Defaults, every kind of bad value, and the texts made from the table.
 
+mod access;
+
 use std::os::unix::ffi::OsStringExt as _;
 
 use super::*;
@@ -28,8 +30,12 @@ fn nothing_set_gives_the_defaults() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.listen, "0.0.0.0:9000");
     assert!(settings.valkey.is_empty());
+    assert_eq!(settings.valkey_access, Access::default());
+    assert_eq!(settings.valkey_lanes, 1);
     assert_eq!(settings.quota, Quota::new(10_000, 200_000).unwrap());
     assert_eq!(settings.ttl, Duration::from_secs(1800));
+    assert_eq!(settings.config, None);
+    assert!(!settings.shadow);
     assert_eq!(settings.trusted_proxies, TrustedProxies::private());
     assert_eq!(settings.ipv6_prefix, 64);
     assert_eq!(settings.failure, FailurePolicy::Local);
@@ -46,9 +52,13 @@ fn everything_can_be_set() {
     let settings = load(&[
         ("SPOE_ADDR", " [::1]:0 "),
         ("VALKEY_NODES", "valkey://:secret@a:7000/0, b:7001"),
+        ("SPOA_VALKEY_LANES", "2"),
+        ("SPOA_VALKEY_CALL", "fcall"),
         ("SPOA_RATE_INTERVAL", "20000"),
         ("SPOA_RATE_BURST", "1000000"),
         ("SPOA_RATE_TTL", "1"),
+        ("SPOA_CONFIG", " policies.toml"),
+        ("SPOA_SHADOW", "true"),
         ("SPOA_TRUSTED_PROXIES", "private,203.0.113.0/24"),
         ("SPOA_IPV6_PREFIX", "56"),
         ("SPOA_FAILURE", "closed"),
@@ -61,8 +71,12 @@ fn everything_can_be_set() {
     .unwrap();
     assert_eq!(settings.listen, "[::1]:0");
     assert_eq!(settings.valkey.len(), 2);
+    assert_eq!(settings.valkey_lanes, 2);
+    assert_eq!(settings.valkey_call, valkey::Call::Fcall);
     assert_eq!(settings.quota, Quota::new(20_000, 1_000_000).unwrap());
     assert_eq!(settings.ttl, Duration::from_secs(1));
+    assert_eq!(settings.config, Some("policies.toml".into()));
+    assert!(settings.shadow);
     assert_eq!(
         settings.trusted_proxies.to_string(),
         "private,203.0.113.0/24"
@@ -79,6 +93,7 @@ fn everything_can_be_set() {
 #[test]
 fn what_is_not_a_number_is_refused() {
     for (name, range) in [
+        ("SPOA_VALKEY_LANES", "1 to 64 connections"),
         ("SPOA_RATE_INTERVAL", "1 to 31622400000000 µs"),
         ("SPOA_RATE_BURST", "1 to 31622400000000 µs"),
         ("SPOA_RATE_TTL", "1 to 31622400 s"),
@@ -174,6 +189,14 @@ fn an_unknown_policy_is_refused() {
     );
     refused("SPOA_FAILURE", "");
     refused("SPOA_FAILURE", "Open");
+    for bad in ["", "yes", "1", "True"] {
+        refused("SPOA_SHADOW", bad);
+    }
+}
+
+#[test]
+fn an_empty_path_is_none() {
+    assert_eq!(load(&[("SPOA_CONFIG", " ")]).unwrap().config, None);
 }
 
 #[test]
@@ -265,6 +288,10 @@ fn nodes_are_urls_or_hosts_with_ports() {
             "valkey://[::1]:7002",
         ]
     );
+    assert_eq!(
+        nodes("rediss://a, valkeys://[::1]:7003"),
+        ["valkeys://a:6379", "valkeys://[::1]:7003"]
+    );
     let node: ValkeyNode = "valkey://me:p%40ss@h:1/3".parse().unwrap();
     assert_eq!(node.info.redis_settings().username(), Some("me"));
     assert_eq!(node.info.redis_settings().password(), Some("p@ss"));
@@ -287,6 +314,9 @@ fn bad_nodes_are_refused() {
         "redis://a/x",
         "0.0.0.0:6379",
         "a:6379,b:c",
+        "valkeys://a/#insecure",
+        "valkeys://a,valkey://b",
+        "a,rediss://b",
     ] {
         refused("VALKEY_NODES", bad);
     }
@@ -323,6 +353,10 @@ fn misspelt_variables_are_told_and_service_links_are_not() {
     let names = [
         "SPOA_RATE_INTERVALL",
         "SPOE_ADDRESS",
+        "VALKEY_PASSWORT",
+        "VALKEY_PASSWORD",
+        "VALKEY_PORT_6379_TCP",
+        "VALKEY_SERVICE_HOST",
         "SPOA_RATE_BURST",
         "SPOE_ADDR",
         "PATH",
@@ -336,7 +370,7 @@ fn misspelt_variables_are_told_and_service_links_are_not() {
     ];
     assert_eq!(
         table::unknown(names.map(OsString::from)),
-        ["SPOA_RATE_INTERVALL", "SPOE_ADDRESS"]
+        ["SPOA_RATE_INTERVALL", "SPOE_ADDRESS", "VALKEY_PASSWORT"]
     );
 }
 
@@ -346,9 +380,19 @@ fn the_summary_shows_every_setting_in_one_column() {
     assert_eq!(
         settings.summary(),
         "  VALKEY_NODES          unset: state in memory, in this process\n  \
+           VALKEY_USERNAME       unset\n  \
+           VALKEY_PASSWORD       unset\n  \
+           VALKEY_PASSWORD_FILE  unset\n  \
+           VALKEY_CA_FILE        unset: the public authorities\n  \
+           VALKEY_CERT_FILE      unset\n  \
+           VALKEY_KEY_FILE       unset\n  \
+           SPOA_VALKEY_LANES     1\n  \
+           SPOA_VALKEY_CALL      evalsha\n  \
            SPOA_RATE_INTERVAL    10000 µs = 100 req/s\n  \
            SPOA_RATE_BURST       200000 µs = 20 req at once\n  \
            SPOA_RATE_TTL         1800 s\n  \
+           SPOA_CONFIG           unset: one policy\n  \
+           SPOA_SHADOW           false\n  \
            SPOA_TRUSTED_PROXIES  private\n  \
            SPOA_IPV6_PREFIX      /64\n  \
            SPOA_FAILURE          local\n  \

@@ -33,6 +33,7 @@ mod table;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -56,6 +57,7 @@ pub struct DenialCacheLayer {
 struct Cache {
     table: Table,
     started: Instant,
+    hits: AtomicU64,
 }
 
 impl DenialCacheLayer {
@@ -66,7 +68,15 @@ impl DenialCacheLayer {
             cache: Arc::new(Cache {
                 table: Table::new(entries.clamp(1, MAX_ENTRIES)),
                 started: Instant::now(),
+                hits: AtomicU64::new(0),
             }),
+        }
+    }
+
+    /// The counts of this layer and of every service it made.
+    pub fn stats(&self) -> DenialCacheStats {
+        DenialCacheStats {
+            cache: Arc::clone(&self.cache),
         }
     }
 }
@@ -107,7 +117,10 @@ where
         let now = self.cache.now();
         let denial = self.cache.table.denial(&check, now);
         let answer = match denial {
-            Some(verdict) => Answer::Cached { verdict },
+            Some(verdict) => {
+                self.cache.hits.fetch_add(1, Ordering::Relaxed);
+                Answer::Cached { verdict }
+            }
             None => Answer::Asked {
                 future: self.inner.call(check.clone()),
                 check,
@@ -173,6 +186,30 @@ impl<F> fmt::Debug for DenialCacheFuture<F> {
         f.debug_struct("DenialCacheFuture")
             .field("cached", &matches!(self.answer, Answer::Cached { .. }))
             .finish_non_exhaustive()
+    }
+}
+
+/// What a denial cache has done since the start. Clones share the counts.
+#[derive(Debug, Clone)]
+pub struct DenialCacheStats {
+    cache: Arc<Cache>,
+}
+
+impl DenialCacheStats {
+    /// Checks denied here: questions that the store was spared.
+    pub fn hits(&self) -> u64 {
+        self.cache.hits.load(Ordering::Relaxed)
+    }
+
+    /// Times that a client under a limit was given a place, because it had run out of budget.
+    pub fn learnt(&self) -> u64 {
+        self.cache.table.learnt.load(Ordering::Relaxed)
+    }
+
+    /// Times that one lost its place to another while it would still have been denied. More
+    /// than a few of what was [`learnt`](Self::learnt): there are too few places for the traffic.
+    pub fn evictions(&self) -> u64 {
+        self.cache.table.evictions.load(Ordering::Relaxed)
     }
 }
 

@@ -28,43 +28,55 @@ impl Rooms {
     /// The verdict on the check's requests if `before` equal ones were decided right before
     /// them, out of the same rooms.
     pub fn verdict(&self, check: &Check, before: u64, source: Source) -> Verdict {
-        let count = u64::from(check.count);
-        let granted_in_all = self.granted(check, before.saturating_add(count));
-        let spent = granted_in_all.min(before);
-        let rooms = self.by_limit(check).map(|(quota, room)| {
+        let count = u64::from(check.count.max(1));
+        let granted = self.granted(check, before.saturating_add(count));
+        // What those before have spent is not there for this one.
+        let spent = granted.min(before);
+        let allowed = granted > spent;
+        let mut strictest: Option<(usize, Quota, i64)> = None;
+        let decide = |quota, room| Decision::beside_others(quota, check.cost, room, allowed);
+        for (limit, (quota, room)) in self.by_limit(check).enumerate() {
             let spent = increment(quota, check.cost).saturating_mul(spent);
-            (quota, room.saturating_sub_unsigned(spent))
-        });
-        let allowed = rooms.clone().all(|(_, room)| room >= 0);
-        let decisions = rooms.map(|(quota, room)| {
-            let decision = Decision::beside_others(quota, check.cost, room, allowed);
-            (decision, room)
-        });
-        let strictest = if allowed {
-            decisions
-                .enumerate()
-                .min_by_key(|(_, (decision, _))| decision.remaining)
-        } else {
-            decisions
-                .enumerate()
-                .filter(|(_, (_, room))| *room < 0)
-                .max_by_key(|(_, (decision, _))| decision.retry_after.unwrap_or(u64::MAX))
-        };
+            let room = room.saturating_sub_unsigned(spent);
+            if (allowed || room < 0)
+                && strictest.is_none_or(|(_, than, left)| {
+                    is_stricter(decide(quota, room), decide(than, left))
+                })
+            {
+                strictest = Some((limit, quota, room));
+            }
+        }
         let (limit, decision) = strictest
-            .map_or((0, Decision::UNLIMITED), |(limit, (decision, _))| {
-                (limit, decision)
+            .map_or((0, Decision::UNLIMITED), |(limit, quota, room)| {
+                (limit, decide(quota, room))
             });
         Verdict {
             decision,
             limit,
-            // Not above `count`.
-            granted: u32::try_from(granted_in_all.saturating_sub(spent)).unwrap_or(check.count),
+            // Not above `count`, unless that is 0.
+            granted: u32::try_from(granted.saturating_sub(spent))
+                .map_or(check.count, |n| n.min(check.count)),
             source,
         }
     }
 
-    fn by_limit(&self, check: &Check) -> impl Iterator<Item = (Quota, i64)> + Clone {
-        let limits = check.policy.limits().iter();
-        limits.map(|limit| limit.quota()).zip(self.0)
+    fn by_limit(&self, check: &Check) -> impl Iterator<Item = (Quota, i64)> {
+        let limits = check.policy.limits().iter().zip(&self.0);
+        limits.map(|(limit, room)| (limit.quota(), *room))
     }
 }
+
+/// Of two decisions on one request: denies for longer, or leaves fewer.
+fn is_stricter(one: Decision, than: Decision) -> bool {
+    let wait = |decision: Decision| decision.retry_after.unwrap_or(u64::MAX);
+    if one.allowed {
+        one.remaining < than.remaining
+    } else {
+        wait(one) > wait(than)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod oracle;
+#[cfg(test)]
+mod tests;

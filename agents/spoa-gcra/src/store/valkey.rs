@@ -17,8 +17,10 @@
 //!
 //! * **The map.** [`ValkeyStore::connect`] returns at once. A background task asks the given
 //!   nodes what they are part of: a single server is treated as the primary of all slots.
-//!   The map is renewed when a redirection or a lost connection says that it is old, and
-//!   every ten seconds.
+//!   The map is renewed when a redirection or a lost connection says that it is old, every
+//!   ten seconds, and several times a second while a primary of a cluster is away, since its
+//!   replica may be promoted any moment. A node that has missed a change of the cluster is
+//!   not believed while another one knows better.
 //! * **Lanes.** A lane writes whatever has queued as one pipeline, up to 64 checks, with up
 //!   to 8 pipelines on their way. Equal checks in it become one command. Each reply is judged by itself, so one moved slot or one
 //!   missing script costs only the checks it concerns.
@@ -26,32 +28,50 @@
 //!   again after an error, because it may have been counted.
 //! * **Bounds.** 4096 checks wait for a lane, the next is [`StoreError::Overloaded`].
 //! * **Failure.** Every check is answered, at the latest when the node's budget is over.
-//!   While a node cannot be reached, its checks are refused at once. It is logged once when
-//!   a node is lost and once when it is back. A node that answers nothing for 100 ms is
-//!   taken to be lost.
+//!   Each primary has a circuit breaker ([`BreakerState`]). It opens when an attempt to
+//!   connect fails, when half of at least 20 pipelines within 200 ms go unanswered, and when
+//!   a node answers nothing for 50 ms (or for the budget, if that is longer) although
+//!   something was asked; an idle node is asked four times a second whether it is there.
+//!   From then on its checks are refused at once, those that wait in a queue too, until a
+//!   new connection has been made and has answered; the next attempt at one is 10 to 500 ms
+//!   away, never in step with other agents. Only after a connection was closed, as by a
+//!   restart, do checks wait for the first attempt at another one. Other primaries are not
+//!   affected. It is logged once when a node is lost and once when it is back.
 //!
-//! The user that the URLs name needs `+info +cluster|slots +script|load +evalsha +eval
-//! +asking` and, on keys `gcra:*`, `+get +set +time`. Nodes that a cluster advertises get
-//! the credentials of the URL that led to them.
+//! The user that asks needs the rights `+info +cluster|slots +evalsha +eval +asking` and, on
+//! keys `gcra:*`, `+get +set +time`. With `+script|load +ping +cluster|info +client|setinfo`
+//! nothing is asked for in vain: without them, scripts are sent along when they are missing,
+//! that `PING` is refused is taken for a sign of life, all nodes of a cluster are believed
+//! alike, and connections have no name in `CLIENT LIST`. The credentials and certificates
+//! ([`Tls`]) that a node was given with are used for those that it names.
 
 mod backoff;
 mod batch;
+mod breaker;
 mod config;
+mod connector;
 mod error;
 mod job;
 mod lane;
 mod layout;
 mod node;
 mod primary;
+mod renewal;
 mod script;
+mod tls;
 mod topology;
+mod watchdog;
 
+pub use breaker::BreakerState;
 pub use config::{Config, MAX_BATCH, MAX_BUDGET, MAX_LANES, MAX_PIPELINES, MAX_TTL};
 pub use error::{ConfigError, StoreError};
-pub use script::{SCRIPT, SCRIPT_ALL};
+pub use primary::PrimaryState;
+pub use script::{Call, SCRIPT, SCRIPT_ALL, UnknownCall};
+pub use tls::{Tls, TlsError};
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use redis::ConnectionInfo;
@@ -91,13 +111,24 @@ impl ValkeyStore {
     /// ```
     pub fn connect(nodes: Vec<ConnectionInfo>, config: Config) -> Result<Self, ConfigError> {
         config.validate(&nodes)?;
+        tls::provide_cryptography();
         let nodes = nodes
             .into_iter()
-            .map(primary::with_socket_options)
+            .map(connector::with_socket_options)
             .collect();
         Ok(Self {
             topology: Topology::start(nodes, config),
         })
+    }
+
+    /// The primaries in use, as they are now: none until a node has answered.
+    pub fn primaries(&self) -> Vec<PrimaryState> {
+        self.topology.primaries()
+    }
+
+    /// How often the map was read since the start.
+    pub fn map_renewals(&self) -> u64 {
+        self.topology.renewals.load(Ordering::Relaxed)
     }
 }
 

@@ -15,5 +15,6 @@
 mod agents;
 mod clients;
 mod limits;
+mod policies;
 mod site;
 mod valkeys;

@@ -3,10 +3,15 @@
 use std::time::{Duration, Instant};
 
 use redis::cluster_routing::Slot;
+use spoa_gcra::store::valkey::{BreakerState, Config};
 use spop_testkit::port;
-use spop_testkit::valkey::{Cluster, Server};
+use spop_testkit::process::Signal;
+use spop_testkit::valkey::{Cluster, Server, Setup};
 
-use super::{PATIENCE, allowed, ask, client, config, connection, errors, key, ready, slow, store};
+use super::{
+    PATIENCE, allowed, ask, breaker, client, config, connection, errors, key, ready, slow,
+    state_of, store,
+};
 
 /// `CLUSTER SETSLOT`
 async fn set_slot(node: &Server, slot: &str, how: &[&str]) {
@@ -143,6 +148,35 @@ async fn a_killed_node_fails_its_own_clients_until_it_is_back() {
         ready(&store, client(n)).await;
     }
     assert!(allowed(&store, client(0), slow(2), 2).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_primary_is_replaced_and_not_believed_when_it_wakes() {
+    let cluster = Cluster::start_with(Setup::new(3, 1)).await.unwrap();
+    let store = store(&cluster.urls(), Config::default());
+    for n in 0..60 {
+        ready(&store, client(n)).await;
+    }
+    let frozen = cluster.primary_of(&key(client(0))).await.unwrap();
+    assert!(state_of(&store, frozen).is_some());
+    frozen.signal(Signal::STOP).unwrap();
+    breaker(&store, frozen, BreakerState::Open).await;
+    for n in 0..60 {
+        ready(&store, client(n)).await;
+    }
+    assert!(state_of(&store, frozen).is_none());
+
+    frozen.signal(Signal::CONT).unwrap();
+    let since = Instant::now();
+    loop {
+        ready(&store, client(0)).await;
+        assert!(state_of(&store, frozen).is_none());
+        if frozen.cli(&["role"]).await.unwrap().starts_with("slave") {
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use spoa_gcra::store::valkey::{Config, StoreError};
+use spop_testkit::port;
 use spop_testkit::valkey::Server;
 
-use super::{PATIENCE, allowed, ask, client, config, ready, slow, store};
+use super::{PATIENCE, allowed, ask, client, config, form, ready, set_user, slow, store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_an_error_that_names_no_secret() {
@@ -24,31 +25,102 @@ async fn a_wrong_password_is_an_error_that_names_no_secret() {
     }
 }
 
+/// The rights that the store's documentation asks for: what it needs, and what it can do
+/// without.
+const NEEDED: &str =
+    "on >secret ~gcra:* +info +cluster|slots +evalsha +eval +asking +get +set +time";
+const USEFUL: &str = "+script|load +ping +cluster|info +client|setinfo";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_just_the_rights_that_are_documented_is_enough() {
-    let server = Server::start().await.unwrap();
-    let rights = "on >secret ~gcra:* +info +cluster|slots +evalsha +eval +asking +get +set +time";
-    let mut command = vec!["acl", "setuser", "agent"];
-    command.extend(rights.split(' '));
-    assert_eq!(server.cli(&command).await.unwrap(), "OK");
-    let url = format!("redis://agent:secret@127.0.0.1:{}", server.port());
-    // Even without +script|load, which only saves a round trip.
-    let store = store(&url, config());
+    for cluster in ["no", "yes"] {
+        for (rights, denials) in [(NEEDED, true), (&*format!("{NEEDED} {USEFUL}"), false)] {
+            let bus = port::free().unwrap().to_string();
+            let server = [
+                "--cluster-enabled",
+                cluster,
+                "--cluster-port",
+                &bus,
+                "--cluster-require-full-coverage",
+                "no",
+            ];
+            let server = Server::start_with(&server).await.unwrap();
+            if cluster == "yes" {
+                let own = server.cli(&["cluster", "addslotsrange", "0", "16383"]);
+                assert_eq!(own.await.unwrap(), "OK");
+            }
+            set_user(&server, rights).await;
+            let url = format!("redis://agent:secret@127.0.0.1:{}", server.port());
+            let store = store(&url, config());
+            ready(&store, client(1)).await;
+            for expected in [true, false] {
+                assert_eq!(allowed(&store, client(1), slow(1), 1).await, expected);
+            }
+            // With all of them, nothing it does is refused.
+            let denied = server.cli(&["acl", "log"]).await.unwrap();
+            assert_eq!(!denied.is_empty(), denials, "{denied}");
+
+            // Without the right to read, nobody is unlimited: it is an error.
+            set_user(&server, "-get").await;
+            let error = ask(&store, client(1), slow(1), 1).await.unwrap_err();
+            assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+        }
+    }
+}
+
+/// Whether this machine has an IPv6 loopback address. Says so if not.
+fn has_ipv6() -> bool {
+    let bound = std::net::TcpListener::bind("[::1]:0");
+    if let Err(error) = &bound {
+        eprintln!("not tested, there is no ::1: {error}");
+    }
+    bound.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_may_have_an_ipv6_address() {
+    if !has_ipv6() {
+        return;
+    }
+    let server = Server::start_with(&["--bind", "127.0.0.1", "::1"]);
+    let server = server.await.unwrap();
+    let store = store(&format!("redis://[::1]:{}", server.port()), config());
     ready(&store, client(1)).await;
     for expected in [true, false] {
         assert_eq!(allowed(&store, client(1), slow(1), 1).await, expected);
     }
+}
 
-    // Without the right to read, nobody is unlimited: it is an error.
-    assert_eq!(
-        server
-            .cli(&["acl", "setuser", "agent", "-get"])
-            .await
-            .unwrap(),
-        "OK"
-    );
-    let error = ask(&store, client(1), slow(1), 1).await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_may_have_ipv6_addresses() {
+    if !has_ipv6() {
+        return;
+    }
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let bus = port::free().unwrap().to_string();
+        let options = [
+            &["--bind", "127.0.0.1", "::1", "--cluster-enabled", "yes"][..],
+            &["--cluster-port", &bus, "--cluster-announce-ip", "::1"],
+        ];
+        let node = Server::start_with(&options.concat()).await.unwrap();
+        nodes.push((node, bus));
+    }
+    form(&nodes, "::1").await;
+    let store = store(&format!("redis://[::1]:{}", nodes[0].0.port()), config());
+    for n in 0..60 {
+        ready(&store, client(n)).await;
+        assert!(allowed(&store, client(n), slow(1), 1).await);
+    }
+    let mut expected: Vec<String> = nodes
+        .iter()
+        .map(|(node, _)| format!("::1:{}", node.port()))
+        .collect();
+    let primaries = store.primaries();
+    let mut found: Vec<&str> = primaries.iter().map(|primary| &*primary.node).collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,125 +1,13 @@
-//! What is decided: as the oracle does, and never more than one limit allows.
+//! What is decided, by examples. That it is always so is for `tests/stores` to show.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config as Cases, TestRunner};
-use spoa_gcra::gcra::{Quota, decide, increment};
-use spoa_gcra::store::valkey::{Config, SCRIPT};
+use spoa_gcra::gcra::Quota;
+use spoa_gcra::store::valkey::Config;
 use spoa_gcra::store::{Client, Source};
 use spop_testkit::valkey::Server;
 
-use super::{HOUR, allowed, ask, client, config, connection, ready, slow, store};
-
-/// Takes the clock from ARGV and keeps the TTL in a key of its own instead of setting it, so
-/// that a schedule runs in its own time. The script's text itself is the one that is shipped.
-const SIMULATED: &str = r"
-local redis = setmetatable({ call = function(command, ...)
-  if command == 'TIME' then return { ARGV[5], ARGV[6] } end
-  if command == 'SET' then
-    local key, value, _, ttl = ...
-    redis.call('SET', key .. ':ttl', ttl)
-    return redis.call('SET', key, value)
-  end
-  return redis.call(command, ...)
-end }, { __index = redis })
-";
-
-#[derive(Debug, Clone)]
-struct Step {
-    client: usize,
-    /// µs; the clock may also be set back.
-    advance: i64,
-    quota: usize,
-    cost: u64,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let advance = prop_oneof![
-        8 => 0..30_000i64,
-        2 => 0..3_000_000i64,
-        1 => -3_000_000..0i64,
-    ];
-    let cost = prop_oneof![6 => Just(1u64), 2 => 0..25u64, 1 => Just(1_000_000)];
-    (0..3usize, advance, 0..20usize, cost).prop_map(|(client, advance, quota, cost)| Step {
-        client,
-        advance,
-        // Mostly the same one, now and then a change of configuration.
-        quota: quota.saturating_sub(16),
-        cost,
-    })
-}
-
-#[test]
-fn the_script_decides_as_the_oracle_does() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let server = runtime.block_on(Server::start()).unwrap();
-    let connection = runtime.block_on(connection(&server.url()));
-    let quotas = [
-        (10_000, 200_000),
-        (7, 7),
-        (333_334, 1_000_001),
-        (31_622_400_000_000, 31_622_400_000_000),
-    ]
-    .map(|(interval, burst)| Quota::new(interval, burst).unwrap());
-    let cap_millis = 150u64;
-    let script = format!("{SIMULATED}{SCRIPT}");
-
-    let mut runner = TestRunner::new(Cases {
-        cases: 200,
-        failure_persistence: None,
-        ..Cases::default()
-    });
-    let schedules = prop::collection::vec(step(), 1..80);
-    let outcome = runner.run(&schedules, |schedule| {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("FLUSHALL");
-        let mut now = 1_760_000_000_999_999u64;
-        let mut expected = Vec::new();
-        let mut tats = HashMap::new();
-        for step in &schedule {
-            now = now.saturating_add_signed(step.advance);
-            let quota = quotas[step.quota];
-            let outcome = decide(quota, tats.get(&step.client).copied(), now, step.cost);
-            if let Some(tat) = outcome.store {
-                tats.insert(step.client, tat);
-            }
-            let ttl = outcome
-                .store
-                .map(|tat| ((tat - now) / 1000 + 1).min(cap_millis));
-            expected.push((outcome.room, tats.get(&step.client).copied(), ttl));
-
-            let key = format!("gcra:{}", step.client);
-            let ttl_key = format!("{key}:ttl");
-            pipeline.cmd("DEL").arg(&ttl_key);
-            pipeline
-                .cmd("EVAL")
-                .arg(&script)
-                .arg(1)
-                .arg(&key)
-                .arg(1)
-                .arg(cap_millis)
-                .arg(increment(quota, step.cost))
-                .arg(quota.burst())
-                .arg(now / 1_000_000)
-                .arg(now % 1_000_000);
-            pipeline.cmd("GET").arg(&key).cmd("GET").arg(&ttl_key);
-        }
-        let replies: Vec<redis::Value> = runtime
-            .block_on(pipeline.query_async(&mut connection.clone()))
-            .unwrap();
-        for ((reply, expected), step) in replies[1..].chunks(4).zip(expected).zip(&schedule) {
-            let number =
-                |at: usize| -> Option<i64> { redis::from_redis_value(reply[at].clone()).unwrap() };
-            let unsigned = |at: usize| number(at).map(i64::unsigned_abs);
-            let decided = (number(1).unwrap(), unsigned(2), unsigned(3));
-            prop_assert_eq!(decided, expected, "{:?}", step);
-        }
-        Ok(())
-    });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
-}
+use super::{HOUR, allowed, ask, client, config, ready, slow, store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fresh_client_has_exactly_its_burst() {

@@ -68,7 +68,7 @@ async fn flood(
 }
 
 /// How often the server ran the script.
-async fn runs(server: &Server) -> u64 {
+pub(super) async fn runs(server: &Server) -> u64 {
     let text = server.cli(&["info", "commandstats"]).await.unwrap();
     let calls = |command: &str| -> u64 {
         let prefix = format!("cmdstat_{command}:calls=");

@@ -9,7 +9,11 @@ mod cluster;
 mod connects;
 mod decides;
 mod floods;
+mod functions;
+mod leases;
+mod shipped;
 mod survives;
+mod tls;
 mod writes;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,7 +23,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use spoa_gcra::gcra::Quota;
 use spoa_gcra::policy::Policy;
-use spoa_gcra::store::valkey::{Config, StoreError, ValkeyStore};
+use spoa_gcra::store::valkey::{BreakerState, Config, PrimaryState, StoreError, ValkeyStore};
 use spoa_gcra::store::{Check, Client, Verdict};
 use spop_testkit::valkey::Server;
 use tower::ServiceExt;
@@ -84,6 +88,50 @@ async fn ready(store: &ValkeyStore, client: Client) {
     while let Err(error) = ask(store, client, slow(1), 0).await {
         assert!(since.elapsed() < PATIENCE, "not ready: {error}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What the store says of this server, if it is one of its primaries.
+fn state_of(store: &ValkeyStore, server: &Server) -> Option<PrimaryState> {
+    let port = format!(":{}", server.port());
+    let primaries = store.primaries();
+    primaries
+        .into_iter()
+        .find(|primary| primary.node.ends_with(&port))
+}
+
+/// Waits until this server's breaker is in this state.
+async fn breaker(store: &ValkeyStore, server: &Server, wanted: BreakerState) {
+    let since = Instant::now();
+    while state_of(store, server).is_none_or(|state| state.breaker != wanted) {
+        assert!(since.elapsed() < PATIENCE, "not {wanted:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Gives the ACL user `agent` these rights.
+async fn set_user(server: &Server, rights: &str) {
+    let mut command = vec!["acl", "setuser", "agent"];
+    command.extend(rights.split(' '));
+    assert_eq!(server.cli(&command).await.unwrap(), "OK");
+}
+
+/// Makes a cluster of nodes that do not know of it yet, each given with the port of its bus.
+async fn form(nodes: &[(Server, String)], host: &str) {
+    let (first, _) = nodes.first().unwrap();
+    let count = u32::try_from(nodes.len()).unwrap();
+    let bound = |n: u32| 16_384 * n / count;
+    for (n, (node, bus)) in (0..).zip(nodes) {
+        let (from, to) = (bound(n).to_string(), (bound(n + 1) - 1).to_string());
+        let epoch = (n + 1).to_string();
+        let port = node.port().to_string();
+        for (at, command) in [
+            (node, &["cluster", "addslotsrange", &from, &to][..]),
+            (node, &["cluster", "set-config-epoch", &epoch]),
+            (first, &["cluster", "meet", host, &port, bus]),
+        ] {
+            assert_eq!(at.cli(command).await.unwrap(), "OK");
+        }
     }
 }
 

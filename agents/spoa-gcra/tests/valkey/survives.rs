@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use spoa_gcra::policy::Policy;
 use spoa_gcra::store::Check;
-use spoa_gcra::store::valkey::{Config, StoreError};
+use spoa_gcra::store::valkey::{BreakerState, Config, StoreError};
 use spop_testkit::process::Signal;
 use spop_testkit::valkey::Server;
 use tower::ServiceExt;
 
-use super::{PATIENCE, allowed, ask, client, config, connection, errors, key, ready, slow, store};
+use super::{
+    PATIENCE, allowed, ask, breaker, client, config, connection, errors, key, ready, slow,
+    state_of, store,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_may_be_flushed_under_load() {
@@ -72,6 +75,76 @@ async fn a_frozen_server_is_an_error_and_then_is_used_again() {
 
     server.signal(Signal::CONT).unwrap();
     ready(&store, client(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_is_found_out_and_found_again_without_a_check() {
+    frozen_and_back(Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_share_what_one_of_them_finds_out() {
+    let lanes = Config {
+        lanes: 3,
+        ..Config::default()
+    };
+    frozen_and_back(lanes).await;
+}
+
+async fn frozen_and_back(config: Config) {
+    let server = Server::start().await.unwrap();
+    let store = store(&server.url(), config);
+    for n in 0..20 {
+        ready(&store, client(n)).await;
+    }
+    breaker(&store, &server, BreakerState::Closed).await;
+
+    server.signal(Signal::STOP).unwrap();
+    breaker(&store, &server, BreakerState::Open).await;
+    let before = state_of(&store, &server).unwrap();
+    // No check waits for anything now, not even for an attempt that is under way.
+    let mut asked = 0;
+    while asked < 100 || state_of(&store, &server).unwrap().breaker != BreakerState::HalfOpen {
+        let client = client(u32::try_from(asked).unwrap());
+        let error = ask(&store, client, slow(1), 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let during = state_of(&store, &server).unwrap();
+    assert_eq!(during.refused - before.refused, asked);
+    assert_eq!((during.sent, during.queued), (before.sent, 0));
+
+    server.signal(Signal::CONT).unwrap();
+    breaker(&store, &server, BreakerState::Closed).await;
+    let after = state_of(&store, &server).unwrap();
+    assert_eq!(after.sent, before.sent);
+    assert!(after.connections > before.connections && after.since > before.since);
+    for n in 0..20 {
+        ready(&store, client(n)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_wait_for_the_connection_after_one_that_was_closed() {
+    let server = Server::start().await.unwrap();
+    let store = store(&server.url(), config());
+    ready(&store, client(0)).await;
+    // Old enough not to be taken for one that never works.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    for n in 1..=20 {
+        let killed = server.cli(&["client", "kill", "type", "normal"]).await;
+        assert_eq!(killed.unwrap(), "1");
+        match ask(&store, client(n), slow(1), 1).await {
+            Ok(verdict) => assert!(verdict.decision.allowed),
+            // It was on its way.
+            Err(StoreError::ConnectionLost { .. }) => {}
+            // Or this is one too many in a second.
+            Err(StoreError::Unreachable { .. }) if n > 1 => {}
+            Err(error) => panic!("{error}"),
+        }
+        ready(&store, client(n)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

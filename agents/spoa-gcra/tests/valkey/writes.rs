@@ -1,12 +1,17 @@
 //! What is written: nothing by a denial, nothing for longer than it matters, no garbage.
 
-use std::time::Duration;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use spoa_gcra::gcra::Quota;
+use spoa_gcra::policy::{Limit, LimitId, Policy};
+use spoa_gcra::store::Check;
 use spoa_gcra::store::valkey::Config;
 use spop_testkit::valkey::Server;
+use tower::ServiceExt;
 
-use super::{HOUR, allowed, ask, client, config, info, key, ready, slow, store};
+use super::{HOUR, PATIENCE, allowed, ask, client, config, info, key, ready, slow, store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_writes_nothing() {
@@ -35,6 +40,77 @@ async fn a_denial_writes_nothing() {
     let after = state().await;
     assert_ne!(after.0, before.0);
     assert!(after.2 > before.2);
+}
+
+/// A server and its replica, which hears of nothing but what is written.
+async fn replicated() -> (Server, Server) {
+    let silence = ["--repl-ping-replica-period", "3600"];
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let server = Server::start_with(&[silence, at_once].concat())
+        .await
+        .unwrap();
+    let port = server.port().to_string();
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port])
+        .await
+        .unwrap();
+    let since = Instant::now();
+    loop {
+        let text = replica.cli(&["info", "replication"]).await.unwrap();
+        if text.contains("master_link_status:up") {
+            return (server, replica);
+        }
+        assert!(since.elapsed() < PATIENCE, "{text}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_denial_no_byte_is_replicated() {
+    let (server, replica) = replicated().await;
+    let store = store(&server.url(), config());
+    ready(&store, client(0)).await;
+    let limit = |number, quota| {
+        let id = LimitId::new(NonZeroU32::new(number).unwrap());
+        Limit::named(&number.to_string(), id, quota)
+    };
+    let small_and_large = vec![limit(1, slow(2)), limit(2, slow(9))];
+    let policy = Arc::new(Policy::new("of tests", small_and_large).unwrap());
+    let ask = async |cost, count| {
+        let check = Check {
+            client: client(1),
+            policy: Arc::clone(&policy),
+            cost,
+            count,
+            deadline: Instant::now() + PATIENCE,
+        };
+        store.clone().oneshot(check).await.unwrap()
+    };
+    let sent = async || info(&server, "replication", "master_repl_offset").await;
+    assert_eq!(ask(1, 3).await.granted, 2);
+    assert!(allowed(&store, client(1), slow(2), 2).await);
+
+    let before = sent().await;
+    for (cost, count) in [(1, 1), (1, 5), (3, 1), (10, 2), (1_000_000, 1), (0, 1)] {
+        let verdict = ask(cost, count).await;
+        assert_eq!(verdict.decision.allowed, cost == 0);
+        assert_eq!(allowed(&store, client(1), slow(2), cost).await, cost == 0);
+    }
+    assert_eq!(sent().await, before);
+
+    // A request that passes is heard of.
+    assert!(allowed(&store, client(2), slow(1), 1).await);
+    assert!(sent().await > before);
+    let since = Instant::now();
+    while replica.cli(&["exists", &key(client(2))]).await.unwrap() != "1" {
+        assert!(since.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let keys = ["gcra:{10.0.0.1}:1", "gcra:{10.0.0.1}:2", "gcra:10.0.0.1"];
+    for key in keys {
+        let of_both = [&server, &replica].map(|node| async { node.cli(&["get", key]).await });
+        let [own, copy] = of_both;
+        assert_eq!(own.await.unwrap(), copy.await.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +151,7 @@ const EMPTY: &[&str] = &[
     "set KEY -5",
     "set KEY nonsense",
     "set KEY ",
-    "set KEY 1760000000000000.5",
+    "set KEY 1.5",
     "hset KEY field 1",
     "lpush KEY 1",
     "sadd KEY 1",

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which agent. The sources of all are in `crates/spop-server/benches/engine`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(super) enum Kind {
+pub(in crate::bench) enum Kind {
     Minimal,
     MinimalAsync,
     Spop,
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] = [
+    pub(in crate::bench) const ALL: [Self; 5] = [
         Self::Minimal,
         Self::MinimalAsync,
         Self::Spop,
@@ -31,7 +31,7 @@ impl Kind {
         Self::Ceiling,
     ];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(in crate::bench) const fn name(self) -> &'static str {
         match self {
             Self::Minimal => "minimal",
             Self::MinimalAsync => "minimal-async",
@@ -42,7 +42,7 @@ impl Kind {
     }
 
     /// In a few words, for who reads the tables.
-    pub(super) const fn what(self) -> &'static str {
+    pub(in crate::bench) const fn what(self) -> &'static str {
         match self {
             Self::Minimal => "spop-server, the handler a function of the borrowed request",
             Self::MinimalAsync => "spop-server, the handler an async function",
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    pub(super) const fn arguments(self) -> &'static [&'static str] {
+    pub(in crate::bench) const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Minimal => &["minimal"],
             Self::MinimalAsync => &["minimal-async"],
@@ -64,19 +64,19 @@ impl Kind {
 }
 
 /// A running agent, ended when dropped.
-pub(super) struct Agent {
-    pub(super) kind: Kind,
-    pub(super) process: Process,
-    pub(super) addr: SocketAddr,
+pub(in crate::bench) struct Agent {
+    pub(in crate::bench) kind: Kind,
+    pub(in crate::bench) process: Process,
+    pub(in crate::bench) addr: SocketAddr,
 }
 
 impl Agent {
-    pub(super) async fn start(kind: Kind, binary: &Path) -> Result<Self> {
+    pub(in crate::bench) async fn start(kind: Kind, binary: &Path) -> Result<Self> {
         Self::start_under(None, kind, binary).await
     }
 
     /// Starts it as an argument of another program, such as valgrind with its own arguments.
-    pub(super) async fn start_under(
+    pub(in crate::bench) async fn start_under(
         outer: Option<(&str, &[&str])>,
         kind: Kind,
         binary: &Path,
@@ -104,7 +104,7 @@ impl Agent {
     }
 
     /// Ends it in an orderly way, and returns all that it said.
-    pub(super) async fn end(self) -> Result<String> {
+    pub(in crate::bench) async fn end(self) -> Result<String> {
         self.process.signal(Signal::TERM)?;
         self.process.wait(PATIENCE).await?;
         Ok(self.process.log().join("\n"))

@@ -1,10 +1,11 @@
-//! The figures to reach, and whether they were.
+//! The figures that the engine is to reach.
 
 use super::Results;
 use super::agent::Kind;
-use super::direct::{Payload, Shape};
+use super::direct::Payload;
 use super::proxied::Proxied;
-use crate::bench::Spread;
+use crate::bench::bar::Bar;
+use crate::bench::notifies::Shape;
 
 /// Of the agent `minimal`.
 const SUBJECT: Kind = Kind::Minimal;
@@ -17,14 +18,6 @@ const UNREAD: f64 = 0.3;
 /// Per NOTIFY with 16 in flight.
 const INSTRUCTIONS: f64 = 1000.0;
 
-/// One figure to reach.
-pub(super) struct Bar {
-    pub(super) what: String,
-    pub(super) most: String,
-    pub(super) measured: String,
-    pub(super) met: bool,
-}
-
 /// Those about what was measured.
 pub(super) fn bars(results: &Results) -> Vec<Bar> {
     let mut bars = Vec::new();
@@ -32,20 +25,20 @@ pub(super) fn bars(results: &Results) -> Vec<Bar> {
         let ratio = results.direct.to_ceiling((Payload::Small, shape), SUBJECT);
         bars.extend(ratio.map(|ratio| {
             let what = format!("CPU at {shape}, as a multiple of the ceiling's");
-            Bar::spread(what, format!("{most:.2}"), ratio, most)
+            Bar::at_most(what, most, format!("{most:.2}"), ratio)
         }));
     }
     for (shape, _) in TO_CEILING {
         let more = results.direct.unread(shape, SUBJECT);
         bars.extend(more.map(|more| {
             let what = format!("CPU for 2 KiB unread at {shape}, beyond the ceiling's");
-            Bar::spread(what, format!("{UNREAD:.2} µs"), more, UNREAD)
+            Bar::at_most(what, UNREAD, format!("{UNREAD:.2} µs"), more)
         }));
     }
     let count = results.instructions.get(SUBJECT, Payload::Small, 16);
     bars.extend(count.map(|count| Bar {
         what: "user instructions per NOTIFY, 16 in flight".to_owned(),
-        most: format!("{INSTRUCTIONS:.0}"),
+        limit: format!("{INSTRUCTIONS:.0}"),
         measured: format!("{count:.0}"),
         met: count <= INSTRUCTIONS,
     }));
@@ -77,23 +70,8 @@ fn in_time(results: &Results, subject: &Proxied) -> Bar {
             "requests not answered in 15 ms, HAProxy {}, worst round",
             subject.haproxy
         ),
-        most: "0%".to_owned(),
+        limit: "0%".to_owned(),
         measured,
         met: worst(subject) == 0.0,
-    }
-}
-
-impl Bar {
-    fn spread(what: String, most: String, measured: Spread, limit: f64) -> Self {
-        Self {
-            what,
-            most,
-            measured: measured.to_string(),
-            met: measured.middle <= limit,
-        }
-    }
-
-    pub(super) const fn verdict(&self) -> &'static str {
-        if self.met { "met" } else { "not met" }
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::process::Stdio;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Plan;
 use super::agent::{Agent, Kind};
 use super::cpus::Cpus;
+use crate::bench::notifies::{Asking, Shape, Turn};
 use crate::bench::{Spread, median};
 
 /// Connections, and NOTIFYs in flight on each: alone; as HAProxy up to 3.0 uses few
@@ -20,28 +20,6 @@ pub(super) const SHAPES: [Shape; 4] = [
     Shape::new(64, 1),
     Shape::new(64, 16),
 ];
-
-/// Connections, and NOTIFYs in flight on each.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Shape {
-    pub(super) connections: u16,
-    pub(super) window: u16,
-}
-
-impl Shape {
-    pub(super) const fn new(connections: u16, window: u16) -> Self {
-        Self {
-            connections,
-            window,
-        }
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} x {}", self.connections, self.window)
-    }
-}
 
 /// What is in each NOTIFY.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,16 +49,6 @@ impl fmt::Display for Payload {
 /// One way to ask.
 pub(super) type Cell = (Payload, Shape);
 
-/// What one turn came to. Latency in µs.
-pub(super) struct Turn {
-    pub(super) per_second: f64,
-    /// Processor µs per NOTIFY, user and system.
-    pub(super) cpu: f64,
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) p999: f64,
-}
-
 /// The turns of each agent in each cell, in the order of the rounds.
 #[derive(Default)]
 pub(super) struct Direct(BTreeMap<(Cell, Kind), Vec<Turn>>);
@@ -98,7 +66,7 @@ impl Direct {
             for (payload, shape) in cells() {
                 eprintln!("round {round} of {}: {shape}, {payload}", plan.rounds);
                 for agent in agents {
-                    let turn = Turn::measure(load, agent, (payload, shape), plan, cpus).await?;
+                    let turn = turn(load, agent, (payload, shape), plan, cpus).await?;
                     let key = ((payload, shape), agent.kind);
                     direct.0.entry(key).or_default().push(turn);
                 }
@@ -155,53 +123,28 @@ pub(super) fn cells() -> impl Iterator<Item = Cell> {
     payloads.flat_map(|payload| SHAPES.into_iter().map(move |shape| (payload, shape)))
 }
 
-impl Turn {
-    async fn measure(
-        load: &Path,
-        agent: &Agent,
-        (payload, shape): Cell,
-        plan: &Plan,
-        cpus: &Cpus,
-    ) -> Result<Self> {
-        let mut command = tokio::process::Command::new(load);
-        command
-            .args(["bench", &agent.addr.to_string(), "--json", "--threads", "1"])
-            .args(["--arg", "ip_fwd:null", "--arg", "ip_xff:null"])
-            .args(["--arg", "ip_src=192.0.2.7"])
-            .args(["--connections", &shape.connections.to_string()])
-            .args(["--window", &shape.window.to_string()])
-            .args(["--warmup", &format!("{}ms", plan.warmup.as_millis())])
-            .args(["--duration", &format!("{}ms", plan.turn.as_millis())])
-            .args(["--pid", &agent.process.id().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        if payload == Payload::Large {
-            command.args(["--payload", &Payload::UNREAD.to_string()]);
-        }
-        let child = command.spawn().context("spop bench")?;
-        if let Some(id) = child.id() {
-            cpus.pin_load(id)?;
-        }
-        let output = child.wait_with_output().await?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("{}, {shape}, {payload}: {}", agent.kind.name(), said.trim());
-        }
-        Self::parse(&serde_json::from_slice(&output.stdout)?)
-            .with_context(|| format!("`spop bench` did not measure {}", agent.kind.name()))
+async fn turn(
+    load: &Path,
+    agent: &Agent,
+    (payload, shape): Cell,
+    plan: &Plan,
+    cpus: &Cpus,
+) -> Result<Turn> {
+    let asking = Asking {
+        program: load,
+        agent: agent.addr,
+        process: agent.process.id(),
+        shape,
+        warmup: plan.warmup,
+        duration: plan.turn,
+    };
+    let mut further = vec!["--arg", "ip_fwd:null", "--arg", "ip_xff:null"];
+    further.extend(["--arg", "ip_src=192.0.2.7"]);
+    let unread = Payload::UNREAD.to_string();
+    if payload == Payload::Large {
+        further.extend(["--payload", &unread]);
     }
-
-    fn parse(summary: &serde_json::Value) -> Option<Self> {
-        let measured = summary.get("measured")?;
-        let number = |path: &str| measured.pointer(path)?.as_f64();
-        Some(Self {
-            per_second: number("/notify_per_second")?,
-            cpu: number("/cpu/agent/us_per_notify")?,
-            p50: number("/latency_us/p50")?,
-            p99: number("/latency_us/p99")?,
-            p999: number("/latency_us/p999")?,
-        })
-    }
+    Turn::measure(&asking, &further, |id| cpus.pin_load(id))
+        .await
+        .with_context(|| format!("{}, {shape}, {payload}", agent.kind.name()))
 }

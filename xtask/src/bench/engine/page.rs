@@ -1,48 +1,35 @@
 //! The tables, in Markdown: on standard output, and in the page of spop-server.
 
 use std::fmt::Write as _;
-use std::fs;
 
-use anyhow::{Context as _, Result};
-use spop_testkit::tools::workspace_root;
+use anyhow::Result;
 
 use super::agent::Kind;
 use super::bars::bars;
-use super::direct::{Payload, Turn, cells};
+use super::direct::{Payload, cells};
 use super::{Results, picture, proxied};
+use crate::bench::bar::Bar;
+use crate::bench::notifies::Turn;
+use crate::bench::page::{Page, machine};
+use crate::bench::table::Table;
 use crate::bench::{Spread, requests};
 
-/// In this workspace. What is between the two lines is replaced, and nothing else.
-const PAGE: &str = "crates/spop-server/PERFORMANCE.md";
-const PICTURE: &str = "crates/spop-server/performance.svg";
-const BEGIN: &str = "<!-- begin: cargo xtask bench engine --write -->";
-const END: &str = "<!-- end -->";
+const PAGE: Page = Page {
+    path: "crates/spop-server/PERFORMANCE.md",
+    picture: "crates/spop-server/performance.svg",
+    begin: "<!-- begin: cargo xtask bench engine --write -->",
+};
 
 /// Puts the figures into the page, and their picture beside it.
 pub(super) fn write(results: &Results) -> Result<()> {
-    let path = workspace_root().join(PAGE);
-    let page = fs::read_to_string(&path).with_context(|| PAGE)?;
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .with_context(|| format!("{PAGE} has no line {BEGIN}"))?;
-    let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("{PAGE} has no line {END}"))?;
-    let figures = figures(results);
-    fs::write(&path, format!("{before}{BEGIN}\n\n{figures}\n{END}{after}"))?;
-    eprintln!("wrote {PAGE}");
-    if let Some(svg) = picture::draw(results)? {
-        fs::write(workspace_root().join(PICTURE), svg)?;
-        eprintln!("wrote {PICTURE}");
-    }
-    Ok(())
+    PAGE.write(&figures(results), picture::draw(results)?)
 }
 
 /// All that was measured.
 pub(super) fn figures(results: &Results) -> String {
     let mut text = conditions(results);
     for section in [
-        to_reach(results),
+        Bar::section(bars(results), ["`minimal`", "at most"]),
         direct(results),
         instructions(results),
         proxied(results),
@@ -78,34 +65,6 @@ fn conditions(results: &Results) -> String {
         let _ = writeln!(text, "* `{}`: {}", agent.name(), agent.what());
     }
     text
-}
-
-/// What it was measured on, as far as the system says.
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split_once(": "));
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let system = read("/proc/sys/kernel/osrelease");
-    format!(
-        "{cpus} CPUs ({}), Linux {}",
-        model.map_or("unknown", |(_, model)| model),
-        system.split('-').next().unwrap_or_default().trim()
-    )
-}
-
-fn to_reach(results: &Results) -> String {
-    let bars = bars(results);
-    if bars.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new(["`minimal`", "at most", "measured", ""]);
-    for bar in bars {
-        let verdict = bar.verdict();
-        table.row([bar.what, bar.most, bar.measured, verdict.to_owned()]);
-    }
-    format!("### To reach\n\n{}\n", table.markdown())
 }
 
 fn direct(results: &Results) -> String {
@@ -199,58 +158,10 @@ fn proxied(results: &Results) -> String {
     )
 }
 
-/// A table whose columns are as wide as they need to be, to be read as text, too.
-struct Table(Vec<Vec<String>>);
-
-impl Table {
-    fn new(heads: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let heads: Vec<String> = heads.into_iter().map(Into::into).collect();
-        let rule = heads.iter().map(|_| "---".to_owned()).collect();
-        Self(vec![heads, rule])
-    }
-
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.0.push(cells.into_iter().collect());
-    }
-
-    fn markdown(&self) -> String {
-        let columns = self.0.first().map_or(0, Vec::len);
-        let width = |column: usize| {
-            let cells = self.0.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for row in &self.0 {
-            for (cell, width) in row.iter().zip(&widths) {
-                let _ = write!(text, "| {cell:<width$} ");
-            }
-            text.push_str("|\n");
-        }
-        text.truncate(text.trim_end().len());
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let mut table = Table::new(["a", "µs"]);
-        table.row(["long".to_owned(), "1".to_owned()]);
-        assert_eq!(
-            table.markdown(),
-            "| a    | µs  |\n| ---  | --- |\n| long | 1   |"
-        );
-    }
-
     #[test]
     fn the_page_has_a_place_for_figures() {
-        let page = fs::read_to_string(workspace_root().join(PAGE)).unwrap();
-        let (_, rest) = page.split_once(BEGIN).unwrap();
-        assert!(rest.contains(END));
-        assert!(page.contains("](performance.svg)"), "the picture is shown");
+        super::PAGE.check();
     }
 }

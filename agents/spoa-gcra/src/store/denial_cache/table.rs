@@ -2,12 +2,13 @@
 //! which decides nothing but "the server would deny this now". It reads no clock: `now` and
 //! `sent` are arguments, in ns since whatever instant the caller chose.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::gcra::{Decision, Quota, increment};
 use crate::policy::{Limit, LimitId};
+use crate::store::places::{Places, WAYS};
 use crate::store::{Check, Client, Source, Verdict};
 
 /// How long an answer is believed, counted from when its check was sent: 1 s. Denials would
@@ -16,17 +17,15 @@ use crate::store::{Check, Client, Source, Verdict};
 /// is set forward. Then nobody is denied for longer than this on the old word.
 pub(super) const BELIEVED: Duration = Duration::from_secs(1);
 
-/// Entries that share a lock and compete for room.
-pub(super) const WAYS: usize = 8;
-
 /// Entries by client, limit and quota. One is never mistaken for another's: the key is compared
 /// in full, and the hash only says where to look.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Not empty. Each grows to [`WAYS`] entries as they come, and no further.
-    sets: Box<[Mutex<Vec<Entry>>]>,
-    /// Keyed at random, so that nobody can choose addresses that push others out.
-    hasher: RandomState,
+    places: Places<Entry>,
+    /// Entries that were given a place.
+    pub(super) learnt: AtomicU64,
+    /// Entries that lost theirs while they still denied.
+    pub(super) evictions: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +43,10 @@ struct Entry {
 impl Table {
     /// A table of `entries` places, rounded up to whole sets.
     pub(super) fn new(entries: usize) -> Self {
-        let sets = entries.div_ceil(WAYS).max(1);
         Self {
-            sets: std::iter::repeat_with(Mutex::default).take(sets).collect(),
-            hasher: RandomState::new(),
+            places: Places::new(entries),
+            learnt: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
         }
     }
 
@@ -65,22 +64,10 @@ impl Table {
     }
 
     fn denial_by(&self, limit: &Limit, check: &Check, now: u64) -> Option<Decision> {
-        let quota = limit.quota();
-        let entry = *self
-            .set(check.client, limit)
+        self.set(check.client, limit)
             .iter()
-            .find(|entry| entry.is_of(check.client, limit))?;
-        // Another thread's check may have been sent after this one's clock was read.
-        let now = now.max(entry.sent);
-        if now - entry.sent >= BELIEVED.as_nanos() as u64 {
-            return None;
-        }
-        // Rounded down, because the server's microseconds may have begun before ours.
-        let debt = entry.tat.saturating_sub(now) / 1000;
-        let used = debt.saturating_add(increment(quota, check.cost));
-        // Both are below 2^53.
-        let room = quota.burst() as i64 - used as i64;
-        (room < 0).then(|| Decision::from_room(quota, check.cost, room))
+            .find(|entry| entry.is_of(check.client, limit))?
+            .denial(check.cost, now)
     }
 
     /// Takes note of what the server decided on a check sent at `sent`, about the limit that
@@ -113,31 +100,41 @@ impl Table {
         if left >= increment(quota, check.cost) {
             return;
         }
+        self.learnt.fetch_add(1, Ordering::Relaxed);
         if set.len() < WAYS {
             set.push(learnt);
         } else if let Some(oldest) = set.iter_mut().min_by_key(|entry| entry.sent) {
             // Whoever loses a place is only asked about again.
+            if oldest.denial(1, sent).is_some() {
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+            }
             *oldest = learnt;
         }
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "a 32-bit number times len, over 2^32, is below len"
-    )]
     fn set(&self, client: Client, limit: &Limit) -> MutexGuard<'_, Vec<Entry>> {
-        let hash = self.hasher.hash_one((client, limit.id()));
-        let set = ((hash >> 32) * self.sets.len() as u64) >> 32;
-        // A panic elsewhere leaves a set whole: entries are written in one assignment.
-        self.sets[set as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.places.of((client, limit.id()))
     }
 }
 
 impl Entry {
     fn is_of(&self, client: Client, limit: &Limit) -> bool {
         self.client == client && self.limit == limit.id() && self.quota == limit.quota()
+    }
+
+    /// What the server would say now to a request of this cost, if it is certain to deny it.
+    fn denial(&self, cost: u64, now: u64) -> Option<Decision> {
+        // Another thread's check may have been sent after this one's clock was read.
+        let now = now.max(self.sent);
+        if now - self.sent >= BELIEVED.as_nanos() as u64 {
+            return None;
+        }
+        // Rounded down, because the server's microseconds may have begun before ours.
+        let debt = self.tat.saturating_sub(now) / 1000;
+        let used = debt.saturating_add(increment(self.quota, cost));
+        // Both are below 2^53.
+        let room = self.quota.burst() as i64 - used as i64;
+        (room < 0).then(|| Decision::from_room(self.quota, cost, room))
     }
 }
 

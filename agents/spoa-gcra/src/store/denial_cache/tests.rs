@@ -60,10 +60,18 @@ impl Oracle {
     }
 }
 
-/// The layer around this oracle, which takes `way` to reach and as long to answer.
+/// A layer around this oracle, which takes `way` to reach and as long to answer.
 fn around(
     oracle: &Arc<Oracle>,
     entries: usize,
+    way: Duration,
+) -> impl Service<Check, Response = Verdict, Error = &'static str, Future: Send> + Clone + use<> {
+    inside(DenialCacheLayer::new(entries), oracle, way)
+}
+
+fn inside(
+    layer: DenialCacheLayer,
+    oracle: &Arc<Oracle>,
     way: Duration,
 ) -> impl Service<Check, Response = Verdict, Error = &'static str, Future: Send> + Clone + use<> {
     let oracle = Arc::clone(oracle);
@@ -80,7 +88,7 @@ fn around(
             Ok(verdict)
         }
     });
-    DenialCacheLayer::new(entries).layer(store)
+    layer.layer(store)
 }
 
 #[derive(Debug, Clone)]
@@ -181,7 +189,8 @@ async fn a_slow_answer_denies_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_is_one_question_per_admission() {
     let oracle = Oracle::new();
-    let store = around(&oracle, 65_536, Duration::ZERO);
+    let layer = DenialCacheLayer::new(65_536);
+    let store = inside(layer.clone(), &oracle, Duration::ZERO);
     let quota = Quota::new(1_000_000, 1_000_000).unwrap();
     let mut allowed = 0;
     for _ in 0..200_000 {
@@ -190,6 +199,9 @@ async fn a_flood_is_one_question_per_admission() {
         advance(Duration::from_micros(50)).await;
     }
     assert_eq!((allowed, oracle.asked()), (10, 10));
+    let stats = layer.stats();
+    assert_eq!((stats.hits(), stats.learnt()), (199_990, 1));
+    assert_eq!(stats.evictions(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::subsequence;
 
+use super::super::rooms::oracle::Oracle;
 use super::*;
-use crate::gcra::{self, Decision, Quota, increment};
-use crate::policy::Policy;
+use crate::gcra::{Quota, increment};
+use crate::policy::{Limit, Policy};
 
 fn check(client: Client, quota: Quota, cost: u64) -> Check {
     Check {
@@ -189,6 +191,39 @@ fn threads_together_admit_no_more_than_one_limit() {
 }
 
 #[test]
+fn threads_together_spend_from_all_limits_or_from_none() {
+    const HOUR: u64 = 3_600_000_000;
+    let named = |number: u32, times| {
+        let id = LimitId::new(number.try_into().unwrap());
+        Limit::named("", id, Quota::new(HOUR, times * HOUR).unwrap())
+    };
+    let [short, long, longer] = [named(1, 700), named(2, 1000), named(3, 2000)];
+    let asking = |limits: &[&Limit], cost| Check {
+        policy: Arc::new(Policy::new("", limits.iter().copied().cloned().collect()).unwrap()),
+        ..check(client(7), quota(), cost)
+    };
+    let store = MemoryStore::new(1000);
+    // Two policies that have a limit in common.
+    let policies = [asking(&[&long, &short], 1), asking(&[&longer, &long], 1)];
+    let admitted: Vec<u64> = thread::scope(|scope| {
+        let run = |thread: usize| {
+            let (check, store) = (&policies[thread % 2], &store);
+            let allowed = move |_: &i32| store.decide(check).decision.allowed;
+            scope.spawn(move || (0..1000).filter(allowed).count() as u64)
+        };
+        let threads: Vec<_> = (0..4).map(run).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let [by_first, by_second] = [admitted[0] + admitted[2], admitted[1] + admitted[3]];
+    assert_eq!(by_first + by_second, 1000);
+    assert!(by_first <= 700);
+    for (limit, spent) in [(short, by_first), (long, 1000), (longer, by_second)] {
+        let left = store.decide(&asking(&[&limit], 0)).decision.remaining;
+        assert_eq!(left, limit.quota().limit() - spent);
+    }
+}
+
+#[test]
 fn threads_that_evict_each_other_keep_the_bound() {
     let store = MemoryStore::new(100);
     thread::scope(|scope| {
@@ -219,59 +254,99 @@ async fn as_a_service_it_answers_by_its_own_clock() {
     assert!(ask().await.unwrap().decision.allowed);
 }
 
-/// The store without its bounds.
-#[derive(Default)]
-struct Model(HashMap<Client, u64>);
-
-impl Model {
-    fn decide_at(&mut self, check: &Check, now: u64) -> Decision {
-        let (client, cost) = (check.client, check.cost);
-        let quota = check.policy.limits()[0].quota();
-        let outcome = gcra::decide(quota, self.0.get(&client).copied(), now, cost);
-        if let Some(tat) = outcome.store {
-            self.0.insert(client, tat);
-        }
-        Decision::from_room(quota, cost, outcome.room)
-    }
+/// Limits that policies are made of: of one client, they are in one shard.
+fn limits() -> [Limit; 4] {
+    let named = |number: u32, interval, burst| {
+        let id = LimitId::new(number.try_into().unwrap());
+        Limit::named(
+            &number.to_string(),
+            id,
+            Quota::new(interval, burst).unwrap(),
+        )
+    };
+    [
+        Limit::only(quota()),
+        named(1, 1, 12),
+        named(2, 7, 20),
+        named(3, 40, 160),
+    ]
 }
 
-/// Steps of `(µs since the last, client, cost)`.
-fn schedule(clients: u32) -> impl Strategy<Value = Vec<(u64, u32, u64)>> {
-    vec((0..=30u64, 0..clients, 0..=5u64), 1..400)
+/// A policy of some of them, or of none.
+fn policy() -> impl Strategy<Value = Arc<Policy>> {
+    subsequence(Vec::from(limits()), 0..=4)
+        .prop_map(|limits| Arc::new(Policy::new("of tests", limits).unwrap()))
+}
+
+/// Checks of so many clients, each so many µs after the one before.
+fn schedule(clients: u32) -> impl Strategy<Value = Vec<(u64, Check)>> {
+    let check = (0..clients, policy(), 0..=5u64, 1..=4u32);
+    let check = check.prop_map(|(n, policy, cost, count)| Check {
+        client: client(n),
+        policy,
+        cost,
+        count,
+        deadline: Instant::now(),
+    });
+    vec((0..=30u64, check), 1..300)
 }
 
 proptest! {
     #[test]
-    fn answers_as_a_plain_map_does(schedule in schedule(40)) {
-        let (store, mut model) = (MemoryStore::new(40), Model::default());
+    fn answers_as_a_plain_map_does(schedule in schedule(10)) {
+        let (store, mut oracle) = (MemoryStore::new(40), Oracle::default());
         let mut now = 0;
-        for (step, n, cost) in schedule {
+        for (step, check) in schedule {
             now += step;
-            let check = check(client(n), quota(), cost);
-            let verdict = store.decide_at(&check, now);
-            prop_assert_eq!(verdict.decision, model.decide_at(&check, now));
+            let expected = oracle.decide(&check, now, Source::Memory);
+            prop_assert_eq!(store.decide_at(&check, now), expected);
+            prop_assert!(store.len() >= oracle.debts(now).len());
         }
         prop_assert_eq!(store.evictions(), 0);
     }
 
     /// Too small for its clients, it stays within its bound, and the worst that happens is
-    /// that a client gets a burst early: it is never denied what it would be granted.
+    /// that a client gets a burst early: it is only denied what it has really used up. That
+    /// one limit of a client may have to go for another one changes nothing.
     #[test]
-    fn when_full_it_errs_for_the_client(schedule in schedule(40), max in 1..8usize) {
+    fn when_full_it_errs_for_the_client(schedule in schedule(20), max in 1..12usize) {
         let store = MemoryStore::new(max);
-        let mut admitted: HashMap<u32, u64> = HashMap::new();
+        // As if each limit had been alone, and nothing forgotten.
+        let mut tats: HashMap<(Client, LimitId), u64> = HashMap::new();
         let mut now = 0;
-        for (step, n, cost) in schedule {
+        for (step, check) in schedule {
             now += step;
-            let fits = cost <= quota().limit();
-            let idle = admitted.get(&n).is_none_or(|&until| until <= now);
-            let decision = store.decide_at(&check(client(n), quota(), cost), now).decision;
+            let verdict = store.decide_at(&check, now);
             prop_assert!(store.len() <= max);
-            prop_assert!(decision.allowed || !(fits && idle));
-            if decision.allowed {
-                let until = admitted.get(&n).copied().unwrap_or(now).max(now);
-                admitted.insert(n, until + increment(quota(), cost));
+            if let Some(limit) = check.policy.limits().get(verdict.limit) {
+                let key = (check.client, limit.id());
+                let used_up = tats.get(&key).copied().unwrap_or(now).max(now);
+                let more = increment(limit.quota(), check.cost);
+                let denied = !verdict.decision.allowed;
+                prop_assert!(!denied || used_up + more > now + limit.quota().burst());
+            }
+            for limit in check.policy.limits() {
+                let tat = tats.entry((check.client, limit.id())).or_insert(now);
+                let more = increment(limit.quota(), check.cost) * u64::from(verdict.granted);
+                *tat = more + now.max(*tat);
             }
         }
+    }
+
+    /// Forgetting what is past is no eviction, and all of it goes.
+    #[test]
+    fn newcomers_take_the_places_of_the_expired(before in 1..300u32, costs in vec(1..=4u64, 300)) {
+        let store = MemoryStore::new(300);
+        for (n, cost) in (0..before).zip(costs) {
+            store.decide_at(&check(client(n), quota(), cost), 0);
+        }
+        prop_assert_eq!(store.len(), before as usize);
+        let later = quota().burst();
+        // Each looks at a few places, so that all have been looked at when the last one came.
+        for n in 1000..1300 {
+            store.decide_at(&check(client(n), quota(), 1), later);
+        }
+        prop_assert_eq!(store.len(), 300);
+        prop_assert_eq!(store.evictions(), 0);
     }
 }

@@ -4,24 +4,35 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(20);
-const LONGEST: Duration = Duration::from_millis(500);
-
-/// The pauses of one streak of failures.
+/// The pauses of one streak.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { next: FIRST }
+    /// Between attempts to connect: 10 to 20 ms at first, 250 to 500 ms at last.
+    pub(super) fn connecting() -> Self {
+        Self {
+            next: Duration::from_millis(20),
+            longest: Duration::from_millis(500),
+        }
     }
 
-    /// How long to wait before the next attempt: 10 to 20 ms at first, 250 to 500 ms at last.
+    /// Between questions whether a replica has been promoted: 25 to 50 ms at first, 125 to
+    /// 250 ms at last.
+    pub(super) fn watching() -> Self {
+        Self {
+            next: Duration::from_millis(50),
+            longest: Duration::from_millis(250),
+        }
+    }
+
+    /// How long to wait before the next attempt.
     pub(super) fn pause(&mut self) -> Duration {
         let pause = jittered(self.next);
-        self.next = self.next.saturating_mul(2).min(LONGEST);
+        self.next = self.next.saturating_mul(2).min(self.longest);
         pause
     }
 }
@@ -44,11 +55,17 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound() {
-        let mut backoff = Backoff::new();
-        assert!((FIRST / 2..=FIRST).contains(&backoff.pause()));
-        for _ in 0..20 {
-            assert!(backoff.pause() <= LONGEST);
+        for (mut backoff, first, longest) in [
+            (Backoff::connecting(), 20, 500),
+            (Backoff::watching(), 50, 250),
+        ] {
+            let first = Duration::from_millis(first);
+            let longest = Duration::from_millis(longest);
+            assert!((first / 2..=first).contains(&backoff.pause()));
+            for _ in 0..20 {
+                assert!(backoff.pause() <= longest);
+            }
+            assert!(backoff.pause() >= longest / 2);
         }
-        assert!(backoff.pause() >= LONGEST / 2);
     }
 }

@@ -1,17 +1,21 @@
 //! A batch of jobs as one pipeline: equal ones become one command, and each gets its own
 //! verdict out of that command's reply.
 
+use std::hash::BuildHasher;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use redis::Pipeline;
 
 use super::job::Job;
-use super::script::{Form, Reply, command};
+use super::script::{Call, Form, Reply, command};
 
 /// Jobs that are sent together, in groups of equal ones.
 ///
 /// A check of the same client, policy and cost is no different from another one. The script
 /// decides them as if one came right after the other, which is an order in which they could
 /// have arrived: so a client that floods costs one run of the script a batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Batch {
     jobs: Vec<(Job, usize)>,
     groups: Vec<Group>,
@@ -26,22 +30,32 @@ struct Group {
 }
 
 impl Batch {
-    pub(super) fn new(jobs: impl IntoIterator<Item = Job>) -> Self {
-        let mut batch = Self::default();
+    pub(super) fn new(jobs: Vec<Job>) -> Self {
+        let mut batch = Self {
+            jobs: Vec::with_capacity(jobs.len()),
+            groups: Vec::with_capacity(jobs.len()),
+        };
+        let hasher = DefaultHashBuilder::default();
+        let mut known = HashTable::with_capacity(jobs.len());
         for job in jobs {
+            let hash = |job: &Job| hasher.hash_one(job.check.client);
+            let of_group = |group: &usize| {
+                let group = batch.groups.get(*group)?;
+                batch.jobs.get(group.first).map(|(first, _)| first)
+            };
+            let is_like = |group: &usize| of_group(group).is_some_and(|first| first.is_like(&job));
+            let rehash = |group: &usize| of_group(group).map_or(0, hash);
             let count = u64::from(job.check.count);
-            let known = batch.groups.iter().position(|group| {
-                let first = batch.jobs.get(group.first);
-                first.is_some_and(|(first, _)| first.is_like(&job))
-            });
-            let group = match known {
-                Some(group) => group,
-                None => {
+            let group = match known.entry(hash(&job), is_like, rehash) {
+                Entry::Occupied(group) => *group.get(),
+                Entry::Vacant(place) => {
+                    let group = batch.groups.len();
+                    place.insert(group);
                     batch.groups.push(Group {
                         first: batch.jobs.len(),
                         count: 0,
                     });
-                    batch.groups.len().saturating_sub(1)
+                    group
                 }
             };
             if let Some(group) = batch.groups.get_mut(group) {
@@ -53,14 +67,14 @@ impl Batch {
     }
 
     /// A command for each group, `ASKING` before it where that is due.
-    pub(super) fn pipeline(&self, form: Form, cap_millis: u64) -> Pipeline {
+    pub(super) fn pipeline(&self, call: Call, form: Form, cap_millis: u64) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(self.groups.len());
         for group in &self.groups {
             if let Some((first, _)) = self.jobs.get(group.first) {
                 if first.asking {
                     pipeline.cmd("ASKING");
                 }
-                pipeline.add_command(command(first, group.count, form, cap_millis));
+                pipeline.add_command(command(first, group.count, call, form, cap_millis));
             }
         }
         pipeline
@@ -100,3 +114,6 @@ impl Batch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

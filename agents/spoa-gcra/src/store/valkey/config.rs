@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::ConnectionInfo;
 
 use super::error::ConfigError;
+use super::script::Call;
 use crate::gcra::MAX_MICROS;
 
 /// The most connections to one primary.
@@ -29,6 +30,8 @@ pub struct Config {
     pub batch: usize,
     /// The most pipelines that wait for answers on one connection, 1 to [`MAX_PIPELINES`].
     pub pipelines: usize,
+    /// How a server is told which script to run.
+    pub call: Call,
     /// The longest that a client's state is kept, 1 ms to [`MAX_TTL`]. State is kept for as
     /// long as it matters, at most for the burst of the quota; a cap below that forgets
     /// debts early and so admits more than the limit.
@@ -45,6 +48,7 @@ impl Default for Config {
             lanes: 1,
             batch: 64,
             pipelines: 8,
+            call: Call::EvalSha,
             ttl: Duration::from_secs(1800),
             budget: Duration::from_millis(8),
         }

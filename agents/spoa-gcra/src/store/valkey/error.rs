@@ -25,7 +25,8 @@ pub enum StoreError {
         /// The node whose queue it is.
         node: Arc<str>,
     },
-    /// There is no connection to this node, and the last attempt at one failed.
+    /// The node's breaker is open: it cannot be connected to or did not answer. The check was
+    /// not sent.
     #[error("Valkey {node}: not connected")]
     Unreachable {
         /// The node that cannot be reached.

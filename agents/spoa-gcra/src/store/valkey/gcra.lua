@@ -26,7 +26,7 @@ local tat = tonumber(stored)
 local heal = false
 if not tat or not (tat > now) then
   tat = now
-elseif tat > now + burst then
+elseif tat > now + burst or tat % 1 ~= 0 then
   -- Not written under this quota: the clock went back, the quota shrank, or it is garbage.
   tat = now + burst
   heal = true

@@ -20,7 +20,7 @@ for i, key in ipairs(KEYS) do
   local tat = tonumber(stored)
   if not tat or not (tat > now) then
     tat = now
-  elseif tat > now + burst then
+  elseif tat > now + burst or tat % 1 ~= 0 then
     tat = now + burst
     heal[i] = true
   end

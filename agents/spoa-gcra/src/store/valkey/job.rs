@@ -17,6 +17,8 @@ const REDIRECTS: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) check: Check,
+    /// The key of the first limit. All keys of a check are in the same slot.
+    pub(super) key: String,
     pub(super) slot: Slot,
     /// Sent to a node that is only receiving the slot: it wants to be told so (`ASKING`).
     pub(super) asking: bool,
@@ -32,14 +34,14 @@ impl Job {
     pub(super) fn new(
         check: Check,
     ) -> Result<(Self, oneshot::Receiver<Result<Verdict, StoreError>>), Check> {
-        // All keys of a check are in the same slot.
         let Some(limit) = check.policy.limits().first() else {
             return Err(check);
         };
-        let key = limit.key(check.client).to_string();
+        let key = limit.key(check.client);
         let (reply, answer) = oneshot::channel();
         let job = Self {
             slot: Slot::for_key(&key),
+            key,
             check,
             asking: false,
             redirects: REDIRECTS,

@@ -2,29 +2,30 @@
 //!
 //! There is no timer. While one batch is being written and answered the next one gathers,
 //! so an idle lane adds no delay and a busy one writes long pipelines.
+//!
+//! A watchdog looks now and then whether answers come, also while nothing is asked.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
+use futures_util::future::Either;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::backoff::Backoff;
 use super::batch::Batch;
 use super::config::Config;
+use super::connector::{self, PooledLink};
 use super::error::StoreError;
 use super::job::Job;
-use super::primary::{PooledLink, Primary};
-use super::script::{Form, Reply};
+use super::primary::{Counts, Primary};
+use super::script::{Call, Form, Reply};
 use super::topology::Topology;
+use super::watchdog::{Finding, LOOK, Watchdog};
 use crate::store::Source;
 
 /// The most jobs that wait for one lane; the next one is refused at once.
 pub(super) const QUEUE: usize = 4096;
-/// A connection that has answered nothing for this long, while asked, is given up.
-const SILENCE: Duration = Duration::from_millis(100);
 
 /// One connection's task.
 #[derive(Debug)]
@@ -39,10 +40,24 @@ struct Desk {
     primary: Arc<Primary>,
     topology: Weak<Topology>,
     cap_millis: u64,
+    call: Call,
     /// The most jobs in one pipeline.
     batch: usize,
     /// The most pipelines on their way at once.
     pipelines: usize,
+}
+
+/// Why a connection is served no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The lane is over.
+    Over,
+    /// It answers nothing.
+    Silent,
+    /// It is gone.
+    Reset,
+    /// The breaker has opened since it was made.
+    Outdated,
 }
 
 /// How a pipeline fared.
@@ -69,6 +84,7 @@ impl Lane {
             primary,
             topology,
             cap_millis: u64::try_from(config.ttl.as_millis()).unwrap_or(u64::MAX),
+            call: config.call,
             batch: config.batch,
             pipelines: config.pipelines,
         };
@@ -77,102 +93,144 @@ impl Lane {
     }
 
     async fn run(mut self) {
-        loop {
-            let Some(mut link) = self.connect().await else {
-                return;
-            };
-            match self.serve(&link.connection).await {
-                None => return,
-                Some(reason) => {
-                    link.broken = true;
-                    self.desk.primary.lost(reason);
-                    self.desk.refresh();
-                }
+        while let Some((mut link, opening)) = self.connect().await {
+            let made = std::time::Instant::now();
+            let ending = self.serve(&link.connection, opening).await;
+            link.broken = ending != Ending::Over;
+            match ending {
+                Ending::Over => return,
+                Ending::Reset => self.desk.primary.reset(made),
+                Ending::Silent | Ending::Outdated => {}
             }
         }
     }
 
     /// Connects, however long it takes. Jobs wait for the first attempt, within their
-    /// deadlines; once that has failed they are refused at once. `None`: the lane is over.
-    async fn connect(&mut self) -> Option<PooledLink> {
-        let primary = self.desk.primary.clone();
-        let mut backoff = Backoff::new();
-        let mut attempt = primary.connect().await;
-        loop {
-            match attempt {
-                Ok(link) => return Some(link),
-                Err(reason) => primary.lost(&reason),
-            }
-            self.desk.refresh();
-            let pause = backoff.pause();
-            let next = async {
-                sleep(pause).await;
-                primary.connect().await
-            };
-            attempt = self.refuse_during(next).await?;
-        }
-    }
-
-    /// Refuses every job that comes while `work` is under way. `None`: the lane is over.
-    async fn refuse_during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Some(done),
-                job = self.queue.recv() => {
-                    let node = self.desk.primary.name.clone();
-                    job?.answer(Err(StoreError::Unreachable { node }));
-                }
-            }
-        }
-    }
-
-    /// Serves the queue until it closes (`None`) or the connection fails (why).
-    async fn serve(&mut self, connection: &MultiplexedConnection) -> Option<&'static str> {
+    /// deadlines, unless the breaker is open. `None`: the lane is over.
+    async fn connect(&mut self) -> Option<(PooledLink, u32)> {
         let Self { queue, desk } = self;
+        desk.refuse_during(queue, desk.primary.connect()).await
+    }
+
+    /// Serves the queue until it closes or the connection fails. The connection is no good
+    /// once the breaker has opened again after `opening`.
+    async fn serve(&mut self, connection: &MultiplexedConnection, opening: u32) -> Ending {
+        let Self { queue, desk } = self;
+        let primary = &*desk.primary;
         let mut batch = Vec::with_capacity(desk.batch);
         let mut in_flight = FuturesUnordered::new();
-        let mut silent_since: Option<Instant> = None;
+        let mut watchdog = Watchdog::new(primary.silence);
+        let look = sleep(LOOK);
+        tokio::pin!(look);
         let ending = loop {
             tokio::select! {
                 biased;
                 Some(outcome) = in_flight.next() => match outcome {
                     Outcome::Unsent => {}
-                    Outcome::Answered => silent_since = None,
-                    Outcome::Silent => {
-                        if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE {
-                            break Some("no answers");
-                        }
+                    Outcome::Answered => {
+                        watchdog.heard();
+                        primary.answered();
                     }
-                    Outcome::Broken => break Some("the connection was lost"),
+                    Outcome::Silent => {
+                        watchdog.unanswered();
+                        primary.unanswered();
+                    }
+                    Outcome::Broken => break Ending::Reset,
                 },
+                () = &mut look => {
+                    let again = match watchdog.look(!in_flight.is_empty()) {
+                        _ if primary.openings() != opening => break Ending::Outdated,
+                        Finding::Silent => break Ending::Silent,
+                        Finding::Well(again) => again,
+                        Finding::Ask(again) => {
+                            in_flight.push(Either::Right(ping(connection.clone())));
+                            again
+                        }
+                    };
+                    look.as_mut().reset(Instant::now() + again);
+                }
                 received = queue.recv_many(&mut batch, desk.batch), if in_flight.len() < desk.pipelines => {
                     if received == 0 {
-                        break None;
+                        break Ending::Over;
+                    }
+                    if watchdog.asked() {
+                        look.as_mut().reset(Instant::now() + LOOK);
                     }
                     let jobs = std::mem::replace(&mut batch, Vec::with_capacity(desk.batch));
-                    in_flight.push(desk.exchange(connection.clone(), jobs));
+                    if primary.openings() != opening {
+                        desk.refuse(jobs);
+                        break Ending::Outdated;
+                    }
+                    in_flight.push(Either::Left(desk.exchange(connection.clone(), jobs)));
                 }
             }
         };
+        if ending == Ending::Silent {
+            // Now, so that nobody waits for what follows.
+            primary.silent();
+        }
         // Each of them ends within the budget, its jobs answered.
-        while in_flight.next().await.is_some() {}
+        let rest = in_flight.for_each(async |_| {});
+        tokio::pin!(rest);
+        if desk.refuse_during(queue, rest.as_mut()).await.is_none() {
+            rest.await;
+        }
         ending
     }
 }
 
+/// Whether the server answers at all.
+async fn ping(mut connection: MultiplexedConnection) -> Outcome {
+    match connector::answers(&mut connection).await {
+        Ok(()) => Outcome::Answered,
+        Err(error) if error.is_timeout() => Outcome::Silent,
+        Err(_) => Outcome::Broken,
+    }
+}
+
 impl Desk {
+    /// Does the work, and refuses every job that comes once the breaker is open. `None`: the
+    /// lane is over.
+    async fn refuse_during<T>(
+        &self,
+        queue: &mut mpsc::Receiver<Job>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let opened = self.primary.refuses();
+        tokio::pin!(work, opened);
+        let mut open = false;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = &mut opened, if !open => open = true,
+                job = queue.recv(), if open => self.refuse([job?]),
+            }
+        }
+    }
+
+    fn refuse(&self, jobs: impl IntoIterator<Item = Job>) {
+        for job in jobs {
+            job.answer(Err(self.primary.refusal()));
+        }
+    }
+
     /// Writes the jobs as one pipeline and answers each of them. Those that find the script
-    /// missing are sent once more with its text.
+    /// missing are sent once more in a form that brings it along.
     async fn exchange(&self, mut connection: MultiplexedConnection, mut jobs: Vec<Job>) -> Outcome {
         let mut outcome = Outcome::Unsent;
-        for form in [Form::Hash, Form::Source] {
+        for form in [Form::Name, Form::Text] {
             jobs = self.still_wanted(jobs);
             if jobs.is_empty() {
                 return outcome;
             }
+            Counts::add(&self.primary.counts.sent, jobs.len());
             let batch = Batch::new(jobs);
-            let pipeline = batch.pipeline(form, self.cap_millis);
+            if (self.call, form) == (Call::Fcall, Form::Text) {
+                // If that fails, so will what comes next.
+                let _ = self.call.provide(&mut connection).await;
+            }
+            let pipeline = batch.pipeline(self.call, form, self.cap_millis);
             let sent = connection.send_packed_commands(&pipeline, 0, pipeline.len());
             let replies = match sent.await {
                 Ok(replies) => replies,
@@ -197,7 +255,7 @@ impl Desk {
 
     /// Answers the jobs that are too late to be sent; the rest remain.
     fn still_wanted(&self, mut jobs: Vec<Job>) -> Vec<Job> {
-        let now = Instant::now();
+        let now = std::time::Instant::now();
         let late: Vec<_> = jobs.extract_if(.., |job| job.is_pointless(now)).collect();
         self.fail(late, |node| StoreError::Deadline { node });
         jobs
@@ -223,11 +281,14 @@ impl Desk {
                     if matches!(&*code, "READONLY" | "CLUSTERDOWN" | "MASTERDOWN") {
                         self.refresh();
                     }
-                    job.answer(Err(StoreError::Refused { node: node(), code }));
+                    self.fail([job], |node| StoreError::Refused {
+                        node,
+                        code: code.clone(),
+                    });
                     continue;
                 }
                 Reply::Malformed => {
-                    job.answer(Err(StoreError::Malformed { node: node() }));
+                    self.fail([job], |node| StoreError::Malformed { node });
                     continue;
                 }
                 Reply::Moved(target) => (target, false),
@@ -243,6 +304,7 @@ impl Desk {
 
     fn fail(&self, jobs: impl IntoIterator<Item = Job>, error: impl Fn(Arc<str>) -> StoreError) {
         for job in jobs {
+            Counts::add(&self.primary.counts.failed, 1);
             job.answer(Err(error(self.primary.name.clone())));
         }
     }

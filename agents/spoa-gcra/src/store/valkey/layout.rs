@@ -1,15 +1,16 @@
-//! What a node says it is part of: asked over a connection of its own, and read.
+//! What a node says it is part of: asked, and read.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Value, cmd,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, Value,
     from_redis_value,
 };
 use tokio::time::timeout;
 
-use super::primary::{CONNECT, reason};
+use super::connector::{CONNECT, reason};
 
 /// Hash slots of a cluster, from the cluster specification.
 pub(super) const SLOTS: u16 = 16_384;
@@ -30,42 +31,90 @@ pub(super) struct Assignment {
     pub(super) primary: Address,
 }
 
-impl Layout {
-    /// Asks one node.
-    ///
-    /// # Errors
-    /// Why there is no usable answer, as text.
-    pub(super) async fn ask(info: &ConnectionInfo) -> Result<Self, String> {
-        match timeout(2 * CONNECT, exchange(info)).await {
-            Ok(Ok((true, slots))) => match read(slots, host_of(info)) {
-                Some(rows) if !rows.is_empty() => Ok(Self::Cluster(rows)),
+/// How much a node's word on the cluster counts: of two, the larger one's. A node that was
+/// cut off from the others knows that ("not ok"), unless it was stopped; then it has missed
+/// an epoch: they count up with each change of who owns slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Standing {
+    pub(super) ok: bool,
+    pub(super) epoch: u64,
+}
+
+/// Asks one node what it is part of, over the connection that there is to it, or else over
+/// one of its own.
+///
+/// # Errors
+/// Why there is no usable answer, as text.
+pub(super) async fn ask(
+    info: &ConnectionInfo,
+    connection: Option<MultiplexedConnection>,
+) -> Result<(Layout, Standing), String> {
+    let exchange = async {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => connect(info).await?,
+        };
+        exchange(connection).await
+    };
+    match timeout(CONNECT, exchange).await {
+        Ok(Ok([info_cluster, cluster_info, slots])) => {
+            let text: String = from_redis_value(info_cluster).map_err(|error| error.to_string())?;
+            if !text.lines().any(|line| line == "cluster_enabled:1") {
+                return Ok((Layout::Standalone, Standing::default()));
+            }
+            match read(slots, host_of(info)) {
+                Some(rows) if !rows.is_empty() => {
+                    Ok((Layout::Cluster(rows), standing(cluster_info)))
+                }
                 _ => Err("tells no hash slots".into()),
-            },
-            Ok(Ok((false, _))) => Ok(Self::Standalone),
-            Ok(Err(error)) => Err(reason(&error)),
-            Err(_elapsed) => Err("no answer".into()),
+            }
         }
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_elapsed) => Err("no answer".into()),
     }
 }
 
-/// Whether the node is part of a cluster and, if so, its reply to `CLUSTER SLOTS`.
-async fn exchange(info: &ConnectionInfo) -> Result<(bool, Value), RedisError> {
+async fn connect(info: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT));
-    let mut connection = Client::open(info.clone())?
+    Client::open(info.clone())?
         .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    let info: String = cmd("INFO")
-        .arg("cluster")
-        .query_async(&mut connection)
-        .await?;
-    if !info.lines().any(|line| line == "cluster_enabled:1") {
-        return Ok((false, Value::Nil));
+        .await
+}
+
+/// The replies to `INFO cluster`, `CLUSTER INFO` and `CLUSTER SLOTS`. The latter two may be
+/// errors; a server without a cluster has nothing else to say.
+async fn exchange(mut connection: MultiplexedConnection) -> Result<[Value; 3], RedisError> {
+    // A lane waits for its answers no longer than the budget; this is in no such hurry.
+    connection.set_response_timeout(CONNECT);
+    let mut questions = Pipeline::with_capacity(3);
+    questions.cmd("INFO").arg("cluster");
+    questions.cmd("CLUSTER").arg("INFO");
+    questions.cmd("CLUSTER").arg("SLOTS");
+    let mut replies = connection
+        .send_packed_commands(&questions, 0, questions.len())
+        .await?
+        .into_iter();
+    let mut reply = || replies.next().unwrap_or(Value::Nil);
+    match reply() {
+        Value::ServerError(error) => Err(error.into()),
+        first => Ok([first, reply(), reply()]),
     }
-    let slots = cmd("CLUSTER")
-        .arg("SLOTS")
-        .query_async(&mut connection)
-        .await?;
-    Ok((true, slots))
+}
+
+/// Reads the reply to `CLUSTER INFO`. Users without the right to ask give every node the
+/// same standing.
+fn standing(reply: Value) -> Standing {
+    let text: String = match reply {
+        Value::ServerError(_) => String::new(),
+        reply => from_redis_value(reply).unwrap_or_default(),
+    };
+    let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+    Standing {
+        ok: field("cluster_state:").is_none_or(|state| state == "ok"),
+        epoch: field("cluster_current_epoch:")
+            .and_then(|epoch| epoch.parse().ok())
+            .unwrap_or(0),
+    }
 }
 
 /// Reads the reply of the node at host `asked` to `CLUSTER SLOTS`: rows of first slot, last
@@ -220,6 +269,24 @@ mod tests {
         ] {
             assert_eq!(rows(&wire), None, "{wire:?}");
         }
+    }
+
+    #[test]
+    fn whoever_has_seen_more_counts_more() {
+        let standing = |wire: &str| standing(parse_redis_value(wire.as_bytes()).unwrap());
+        let says = |state, epoch| {
+            let text = format!(
+                "cluster_state:{state}\r\ncluster_slots_assigned:16384\r\n\
+                 cluster_current_epoch:{epoch}\r\ncluster_my_epoch:1\r\n"
+            );
+            standing(&format!("${}\r\n{text}\r\n", text.len()))
+        };
+        assert_eq!(says("ok", 7), Standing { ok: true, epoch: 7 });
+        assert!(says("ok", 8) > says("ok", 7));
+        assert!(says("ok", 7) > says("fail", 8));
+        // No right to ask; then all are alike.
+        let silent = standing("-NOPERM no permissions to run 'cluster|info'\r\n");
+        assert_eq!(silent, Standing { ok: true, epoch: 0 });
     }
 
     #[test]

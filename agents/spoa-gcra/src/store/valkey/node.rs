@@ -12,14 +12,14 @@ use super::config::Config;
 use super::error::StoreError;
 use super::job::Job;
 use super::lane::Lane;
-use super::primary::Primary;
+use super::primary::{Primary, PrimaryState};
 use super::topology::Topology;
 
 /// The queues to one primary. Dropping it ends its lanes.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) info: ConnectionInfo,
-    name: Arc<str>,
+    pub(super) primary: Arc<Primary>,
     lanes: Vec<mpsc::Sender<Job>>,
     hasher: DefaultHashBuilder,
 }
@@ -34,13 +34,13 @@ impl Node {
         config: &Config,
         topology: Weak<Topology>,
     ) -> Result<Self, RedisError> {
-        let primary = Arc::new(Primary::new(&info, config)?);
+        let primary = Arc::new(Primary::new(&info, config, topology.clone())?);
         let lanes = (0..config.lanes)
             .map(|_| Lane::start(primary.clone(), topology.clone(), config))
             .collect();
         Ok(Self {
             info,
-            name: primary.name.clone(),
+            primary,
             lanes,
             hasher: DefaultHashBuilder::default(),
         })
@@ -48,11 +48,21 @@ impl Node {
 
     /// `host:port`
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.primary.name
     }
 
-    /// Queues a job, always the same lane for the same slot. A full queue refuses it.
+    /// What there is to be said about it now.
+    pub(super) fn state(&self) -> PrimaryState {
+        let queued = |lane: &mpsc::Sender<Job>| lane.max_capacity().saturating_sub(lane.capacity());
+        self.primary.state(self.lanes.iter().map(queued).sum())
+    }
+
+    /// Queues a job, always the same lane for the same slot. A full queue refuses it, and so
+    /// does an open breaker.
     pub(super) fn enqueue(&self, job: Job) {
+        if self.primary.is_refusing() {
+            return job.answer(Err(self.primary.refusal()));
+        }
         let lane = match self.lanes.as_slice() {
             [only] => Some(only),
             lanes => {
@@ -66,7 +76,7 @@ impl Node {
         match lane.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(job)) => {
-                let node = self.name.clone();
+                let node = self.primary.name.clone();
                 job.answer(Err(StoreError::Overloaded { node }));
             }
             Err(TrySendError::Closed(job)) => job.answer(Err(StoreError::Closed)),

@@ -1,191 +1,279 @@
-//! A primary as the lanes see it: its pool of connections, and whether it is up.
+//! A primary as its lanes see it: its breaker, the way to a connection, and counts.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use bb8::ManageConnection;
-use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{ConnectionInfo, RedisError};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
+use super::breaker::{Breaker, BreakerState, Exchanges};
 use super::config::Config;
+use super::connector::{Connections, PooledLink};
+use super::error::StoreError;
 use super::layout::host_of;
-use super::script::{ALL, ONE};
+use super::topology::Topology;
+use super::watchdog::silence;
 
-/// How long a connection may take to be made, handshake and script included.
-pub(super) const CONNECT: Duration = Duration::from_millis(250);
-/// Unacknowledged data for this long breaks the connection, whatever TCP still hopes for.
-const USER_TIMEOUT: Duration = Duration::from_millis(500);
-/// An idle connection is probed after this long, and again at this interval.
-const KEEPALIVE: Duration = Duration::from_secs(5);
-
-/// One primary: a pool with a connection for each of its lanes.
+/// One primary, shared by its lanes.
 #[derive(Debug)]
 pub(super) struct Primary {
     /// `host:port`, for texts and as its identity.
     pub(super) name: Arc<str>,
     /// The host alone, which redirections may leave out.
     pub(super) host: Box<str>,
-    pool: bb8::Pool<Connector>,
-    failures: Failures,
-    health: AtomicU8,
+    /// How long it has to be silent for that to mean something.
+    pub(super) silence: Duration,
+    pub(super) counts: Counts,
+    connections: Connections,
+    /// One attempt to connect at a time, whichever lane makes it.
+    turn: tokio::sync::Mutex<()>,
+    breaker: Mutex<Breaker>,
+    /// The breaker is not closed.
+    refusing: AtomicBool,
+    /// The same, for those who wait.
+    refusal: watch::Sender<bool>,
+    /// How often the breaker has opened: connections from before are no good.
+    openings: AtomicU32,
+    /// A lane's connection, for questions about the cluster.
+    open: Mutex<Option<MultiplexedConnection>>,
+    topology: Weak<Topology>,
 }
 
-/// A connection for as long as its lane keeps it.
-pub(super) type PooledLink = bb8::PooledConnection<'static, Connector>;
+/// One primary, as it is at one moment; for metrics. Counts begin when it joins the map.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PrimaryState {
+    /// `host:port`, as the cluster advertises it.
+    pub node: Arc<str>,
+    /// What happens to its checks now.
+    pub breaker: BreakerState,
+    /// When the breaker came to that.
+    pub since: Instant,
+    /// Checks that wait to be sent.
+    pub queued: usize,
+    /// Checks sent; one that has to be sent again counts again.
+    pub sent: u64,
+    /// Checks that were taken on and got an error instead of a decision: from the node, or
+    /// because it did not answer in time, or because they were too late to be sent.
+    pub failed: u64,
+    /// Checks refused because the breaker was not closed.
+    pub refused: u64,
+    /// Connections made. More than there are lanes: some were lost.
+    pub connections: u64,
+}
 
-const UNKNOWN: u8 = 0;
-const UP: u8 = 1;
-const DOWN: u8 = 2;
+/// What happened since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) sent: AtomicU64,
+    pub(super) failed: AtomicU64,
+    refused: AtomicU64,
+    connections: AtomicU64,
+    /// Exchanges with an answer in time.
+    answered: AtomicU64,
+    /// Exchanges without.
+    unanswered: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn add(count: &AtomicU64, more: usize) {
+        count.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
 
 impl Primary {
     /// Connects to nothing yet.
     ///
     /// # Errors
     /// If redis-rs refuses the address.
-    pub(super) fn new(info: &ConnectionInfo, config: &Config) -> Result<Self, RedisError> {
-        let connector = Connector {
-            manager: RedisConnectionManager::new(info.clone())?,
-            budget: config.budget,
-        };
-        let failures = Failures(watch::Sender::default());
-        let pool = bb8::Pool::builder()
-            .max_size(u32::try_from(config.lanes).unwrap_or(u32::MAX))
-            // A lane keeps its connection for as long as that works, and says when it does
-            // not: nothing to test at a checkout, and nothing idle to reap.
-            .test_on_check_out(false)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            // The lane retries by itself, at its own pace.
-            .retry_connection(false)
-            .connection_timeout(CONNECT)
-            .error_sink(Box::new(failures.clone()))
-            .build_unchecked(connector);
+    pub(super) fn new(
+        info: &ConnectionInfo,
+        config: &Config,
+        topology: Weak<Topology>,
+    ) -> Result<Self, RedisError> {
         Ok(Self {
             name: info.addr().to_string().into(),
             host: host_of(info).into(),
-            pool,
-            failures,
-            health: AtomicU8::new(UNKNOWN),
+            silence: silence(config.budget),
+            counts: Counts::default(),
+            connections: Connections::new(info, config)?,
+            turn: tokio::sync::Mutex::default(),
+            breaker: Mutex::new(Breaker::new(Instant::now())),
+            refusing: AtomicBool::new(false),
+            refusal: watch::Sender::default(),
+            openings: AtomicU32::new(0),
+            open: Mutex::default(),
+            topology,
         })
     }
 
-    /// A connection for a lane to keep.
-    ///
-    /// # Errors
-    /// The reason as text, as soon as connecting fails, or after [`CONNECT`].
-    pub(super) async fn connect(&self) -> Result<PooledLink, Arc<str>> {
-        // bb8 hands a failure to its error sink and lets whoever waits wait on.
-        let mut failure = self.failures.0.subscribe();
-        let link = tokio::select! {
-            link = self.pool.get_owned() => link.map_err(|_timed_out| "no answer to connecting".into()),
-            Ok(()) = failure.changed() => Err(failure.borrow_and_update().clone()),
-        }?;
-        if self.health.swap(UP, Ordering::Relaxed) != UP {
+    /// Whether checks are refused now.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
+    }
+
+    /// Waits until checks are refused.
+    pub(super) async fn refuses(&self) {
+        // The sender is here: it cannot be gone.
+        let _ = self
+            .refusal
+            .subscribe()
+            .wait_for(|&refusing| refusing)
+            .await;
+    }
+
+    /// How often the breaker has opened. A connection is good as long as that does not
+    /// change.
+    pub(super) fn openings(&self) -> u32 {
+        self.openings.load(Ordering::Relaxed)
+    }
+
+    /// What a refused check is answered.
+    pub(super) fn refusal(&self) -> StoreError {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        StoreError::Unreachable {
+            node: self.name.clone(),
+        }
+    }
+
+    /// The state, with `queued` checks in its lanes' queues.
+    pub(super) fn state(&self, queued: usize) -> PrimaryState {
+        let breaker = self.breaker();
+        let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        PrimaryState {
+            node: self.name.clone(),
+            breaker: breaker.state(),
+            since: breaker.since(),
+            queued,
+            sent: counted(&self.counts.sent),
+            failed: counted(&self.counts.failed),
+            refused: counted(&self.counts.refused),
+            connections: counted(&self.counts.connections),
+        }
+    }
+
+    /// A connection over which it can be asked what it is part of, if there is one.
+    pub(super) fn connection(&self) -> Option<MultiplexedConnection> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clone()
+    }
+
+    /// A connection for a lane to keep, however long that takes, and the
+    /// [`openings`](Self::openings) that it is good for.
+    pub(super) async fn connect(&self) -> (PooledLink, u32) {
+        let _turn = self.turn.lock().await;
+        loop {
+            let due = self.breaker().attempt_at();
+            if due > Instant::now() {
+                sleep_until(due.into()).await;
+            }
+            self.change("", Breaker::attempting);
+            match self.attempt().await {
+                Ok(link) => {
+                    self.counts.connections.fetch_add(1, Ordering::Relaxed);
+                    self.keep(Some(link.connection.clone()));
+                    self.change("", Breaker::connected);
+                    return (link, self.openings());
+                }
+                Err(reason) => self.change(&reason, Breaker::attempt_failed),
+            }
+        }
+    }
+
+    /// One attempt. Checks wait for it as long as they would for an answer.
+    async fn attempt(&self) -> Result<PooledLink, Arc<str>> {
+        let made = self.connections.make();
+        tokio::pin!(made);
+        tokio::select! {
+            made = &mut made => return made,
+            () = sleep(self.silence) => {
+                self.change("no answer to connecting", Breaker::attempt_overdue);
+            }
+        }
+        made.await
+    }
+
+    /// An exchange was answered.
+    pub(super) fn answered(&self) {
+        self.counts.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An exchange was not answered in time.
+    pub(super) fn unanswered(&self) {
+        let failed = self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+        let exchanges = Exchanges {
+            answered: self.counts.answered.load(Ordering::Relaxed),
+            failed: failed.saturating_add(1),
+        };
+        self.change(
+            "too many checks without an answer in time",
+            |breaker, now| {
+                breaker.exchange_failed(exchanges, now);
+            },
+        );
+    }
+
+    /// A connection was silent although an answer was due.
+    pub(super) fn silent(&self) {
+        self.change("no answers", Breaker::silent);
+    }
+
+    /// A connection that was made at `made` was closed or reset.
+    pub(super) fn reset(&self, made: Instant) {
+        self.keep(None);
+        self.change("connections do not last", |breaker, now| {
+            breaker.reset(made, now);
+        });
+        info!(node = %self.name, "a connection to Valkey was closed");
+        // Who closes connections may not be the primary for long.
+        self.refresh();
+    }
+
+    /// Tells the breaker something, and everybody what it makes of that: it is logged once
+    /// when the primary is lost and once when it is back.
+    fn change(&self, reason: &str, tell: impl FnOnce(&mut Breaker, Instant)) {
+        let mut breaker = self.breaker();
+        let before = breaker.state();
+        let first = !breaker.was_connected();
+        tell(&mut breaker, Instant::now());
+        let (refused, refuses) = (is_refusing(before), is_refusing(breaker.state()));
+        if first && breaker.was_connected() || refused && !refuses {
             info!(node = %self.name, "connected to Valkey");
         }
-        Ok(link)
-    }
-
-    /// Takes note that it does not answer; says so once.
-    pub(super) fn lost(&self, reason: &str) {
-        if self.health.swap(DOWN, Ordering::Relaxed) != DOWN {
+        if refused == refuses {
+            return;
+        }
+        if refuses {
+            self.openings.fetch_add(1, Ordering::Relaxed);
+            self.keep(None);
             warn!(node = %self.name, reason, "Valkey does not answer; its clients are on the failure policy");
         }
+        self.refusing.store(refuses, Ordering::Relaxed);
+        self.refusal.send_replace(refuses);
+        drop(breaker);
+        // One that is lost may have a successor, and one that is back can be asked again.
+        self.refresh();
+    }
+
+    fn refresh(&self) {
+        if let Some(topology) = self.topology.upgrade() {
+            topology.refresh(None);
+        }
+    }
+
+    fn keep(&self, connection: Option<MultiplexedConnection>) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// bb8-redis's manager, and what a lane needs beyond it: the scripts are there before the
-/// first check, answers are not waited for longer than the budget, and a connection that
-/// its lane found broken is not handed out again.
-#[derive(Debug)]
-pub(super) struct Connector {
-    manager: RedisConnectionManager,
-    budget: Duration,
-}
-
-/// A connection and its lane's verdict on it.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) connection: MultiplexedConnection,
-    pub(super) broken: bool,
-}
-
-impl ManageConnection for Connector {
-    type Connection = Link;
-    type Error = RedisError;
-
-    async fn connect(&self) -> Result<Link, RedisError> {
-        let connecting = async {
-            let mut connection = self.manager.connect().await?;
-            for script in [&*ONE, &*ALL] {
-                match script.load_async(&mut connection).await {
-                    // A user without the right to load still has the right to EVAL.
-                    Err(error) if error.code().is_none() => return Err(error),
-                    _ => {}
-                }
-            }
-            connection.set_response_timeout(self.budget);
-            Ok(Link {
-                connection,
-                broken: false,
-            })
-        };
-        timeout(CONNECT, connecting)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
-            })
-    }
-
-    async fn is_valid(&self, link: &mut Link) -> Result<(), RedisError> {
-        self.manager.is_valid(&mut link.connection).await
-    }
-
-    fn has_broken(&self, link: &mut Link) -> bool {
-        link.broken
-    }
-}
-
-/// Where bb8 leaves the reason that a connection could not be made.
-#[derive(Debug, Clone)]
-struct Failures(watch::Sender<Arc<str>>);
-
-impl bb8::ErrorSink<RedisError> for Failures {
-    fn sink(&self, error: RedisError) {
-        self.0.send_replace(reason(&error).into());
-    }
-
-    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<RedisError>> {
-        Box::new(self.clone())
-    }
-}
-
-/// What an error says that may be logged: of a server's error only the code.
-pub(super) fn reason(error: &RedisError) -> String {
-    match error.code() {
-        Some(code) => format!("answered {code}"),
-        None if error.is_io_error() => error.to_string(),
-        None => error.category().to_owned(),
-    }
-}
-
-/// The socket options that a decision within milliseconds needs.
-pub(super) fn with_socket_options(info: ConnectionInfo) -> ConnectionInfo {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE);
-    let settings = TcpSettings::default()
-        // Without it, a batch waits for the acknowledgement of the one before.
-        .set_nodelay(true)
-        .set_keepalive(keepalive);
-    #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(USER_TIMEOUT);
-    info.set_tcp_settings(settings)
+fn is_refusing(state: BreakerState) -> bool {
+    state != BreakerState::Closed
 }

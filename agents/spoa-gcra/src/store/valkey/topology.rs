@@ -1,41 +1,44 @@
-//! Who serves what: the map from hash slots to primaries, and the task that keeps it true.
-//!
-//! The map is read on every check and replaced whole. Only the task replaces it: at the
-//! start, every few seconds, and when a lane reports that it looks old. It never stops
-//! looking, and a map that was true once stays until there is a newer one.
+//! Who serves what: the map from hash slots to primaries. It is read on every check and
+//! replaced whole, by the task in `renewal`.
 
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
+use redis::aio::MultiplexedConnection;
 use redis::cluster_routing::Slot;
 use redis::{ConnectionInfo, RedisError};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::backoff::{Backoff, jittered, random};
+use super::backoff::random;
 use super::config::Config;
 use super::error::StoreError;
 use super::job::Job;
 use super::layout::{Address, Assignment, Layout, SLOTS};
 use super::node::Node;
-use super::primary::reason;
+use super::primary::PrimaryState;
+use super::renewal;
 
-/// The map is renewed at least this often.
-const PERIOD: Duration = Duration::from_secs(10);
-/// And no two renewals are closer than this, however many lanes ask for one.
-const GAP: Duration = Duration::from_millis(50);
+/// No index of a node: there cannot be more of them than slots.
+const NOBODY: u16 = u16::MAX;
+
+/// redis-rs computes slots, but keeps their numbers to itself. 160 KiB.
+static NUMBERS: LazyLock<HashMap<Slot, u16>> = LazyLock::new(|| {
+    (0..SLOTS)
+        .filter_map(|n| Some((Slot::new(n)?, n)))
+        .collect()
+});
 
 /// The primaries in use, and which of them serves each slot.
 #[derive(Debug, Default)]
 struct Routes {
     nodes: Vec<Arc<Node>>,
-    /// Where each slot is in `nodes`. redis-rs keeps a slot's number to itself, so the slot
-    /// is the key.
-    owners: HashMap<Slot, usize>,
+    /// By slot number, where its primary is in `nodes`; [`NOBODY`] if there is none. Empty
+    /// at first, then 32 KiB.
+    owners: Box<[u16]>,
     /// What `owners` was made from.
     layout: Option<Layout>,
 }
@@ -48,6 +51,15 @@ pub(super) struct Topology {
     wake: mpsc::Sender<Option<Address>>,
     seeds: Vec<ConnectionInfo>,
     config: Config,
+    /// How often nodes told what they are part of.
+    pub(super) renewals: AtomicU64,
+}
+
+/// A node to ask what it is part of, and the connection that there is to it.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) info: ConnectionInfo,
+    pub(super) connection: Option<MultiplexedConnection>,
 }
 
 impl Topology {
@@ -59,16 +71,18 @@ impl Topology {
             wake,
             seeds,
             config,
+            renewals: AtomicU64::new(0),
         });
-        tokio::spawn(keep_true(Arc::downgrade(&topology), woken));
+        // Not at the first check's expense.
+        LazyLock::force(&NUMBERS);
+        tokio::spawn(renewal::keep_true(Arc::downgrade(&topology), woken));
         topology
     }
 
     /// Hands a job to the primary of its slot, or answers it.
     pub(super) fn route(&self, job: Job) {
         let routes = self.routes.load();
-        let owner = routes.owners.get(&job.slot);
-        match owner.and_then(|&owner| routes.nodes.get(owner)) {
+        match routes.owner(job.slot) {
             Some(node) => node.enqueue(job),
             None if routes.nodes.is_empty() => job.answer(Err(StoreError::NoTopology)),
             None => job.answer(Err(StoreError::NoPrimary)),
@@ -97,9 +111,25 @@ impl Topology {
         let _ = self.wake.try_send(named);
     }
 
-    /// Whom to ask for the map, best first: the node that a redirection named, then the
-    /// known ones from a random one on, then those it was started with.
-    fn candidates(&self, named: Option<&Address>) -> Vec<ConnectionInfo> {
+    /// The nodes in use, as they are now.
+    pub(super) fn primaries(&self) -> Vec<PrimaryState> {
+        let routes = self.routes.load();
+        routes.nodes.iter().map(|node| node.state()).collect()
+    }
+
+    /// Whether the map is complete and every node in it is well. What a single server is
+    /// part of does not change when it is not.
+    pub(super) fn is_settled(&self) -> bool {
+        let routes = self.routes.load();
+        let complete = !routes.owners.contains(&NOBODY);
+        let well = |node: &Arc<Node>| !node.primary.is_refusing();
+        routes.layout == Some(Layout::Standalone) || complete && routes.nodes.iter().all(well)
+    }
+
+    /// Whom to ask for the map, best first: the node that a redirection named, those that
+    /// there is a connection to, from a random one on, then those known otherwise. Whoever
+    /// does not answer checks is not asked: its lanes find out when it is back.
+    pub(super) fn candidates(&self, named: Option<&Address>) -> Vec<Candidate> {
         let routes = self.routes.load();
         let mut known: Vec<_> = routes.nodes.iter().map(|node| node.info.clone()).collect();
         if !known.is_empty() {
@@ -110,19 +140,28 @@ impl Topology {
         let named = named
             .zip(known.first())
             .map(|(named, pattern)| named.connection_info(pattern));
-        let mut candidates: Vec<ConnectionInfo> = Vec::new();
-        for node in named.into_iter().chain(known) {
-            if !candidates.iter().any(|other| other.addr() == node.addr()) {
-                candidates.push(node);
+        let first = named.as_ref().map(|named| named.addr().clone());
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for info in named.into_iter().chain(known) {
+            let node = routes.named(&info.addr().to_string());
+            let seen = |candidate: &Candidate| candidate.info.addr() == info.addr();
+            if candidates.iter().any(seen) || node.is_some_and(|node| node.primary.is_refusing()) {
+                continue;
             }
+            let connection = node.and_then(|node| node.primary.connection());
+            candidates.push(Candidate { info, connection });
         }
+        candidates.sort_by_key(|candidate| {
+            let is_named = first.as_ref() == Some(candidate.info.addr());
+            (!is_named, candidate.connection.is_none())
+        });
         candidates
     }
 
     /// Whether what this node says may be used. A single server must be the one that was
     /// configured, and no other beside it: agents that each took another one of several
     /// would each allow the whole limit.
-    fn accepts(&self, asked: &ConnectionInfo, layout: &Layout) -> bool {
+    pub(super) fn accepts(&self, asked: &ConnectionInfo, layout: &Layout) -> bool {
         match (layout, self.seeds.as_slice()) {
             (Layout::Cluster(_), _) => true,
             (Layout::Standalone, [only]) => only.addr() == asked.addr(),
@@ -132,31 +171,39 @@ impl Topology {
 
     /// Puts a new map in place. Nodes that stay keep their connections; those that are gone
     /// answer what they have and close.
-    fn install(
+    pub(super) fn install(
         self: &Arc<Self>,
         asked: &ConnectionInfo,
         layout: Layout,
         named: Option<&Address>,
     ) -> Result<(), RedisError> {
+        self.renewals.fetch_add(1, Ordering::Relaxed);
         let old = self.routes.load();
-        if named.is_none() && old.layout.as_ref() == Some(&layout) {
+        let is_known = |named: &Address| old.named(&named.to_string()).is_some();
+        if old.layout.as_ref() == Some(&layout) && named.is_none_or(is_known) {
             return Ok(());
         }
         let mut nodes: Vec<Arc<Node>> = Vec::new();
-        let mut node_at = |info: ConnectionInfo| -> Result<usize, RedisError> {
+        let mut node_at = |info: ConnectionInfo| -> Result<u16, RedisError> {
             let name = info.addr().to_string();
-            if let Some(index) = nodes.iter().position(|node| node.name() == name) {
-                return Ok(index);
-            }
-            nodes.push(match old.named(&name) {
-                Some(node) => node.clone(),
-                None => Arc::new(Node::start(info, &self.config, Arc::downgrade(self))?),
-            });
-            Ok(nodes.len().saturating_sub(1))
+            let index = match nodes.iter().position(|node| node.name() == name) {
+                Some(index) => index,
+                None => {
+                    nodes.push(match old.named(&name) {
+                        Some(node) => node.clone(),
+                        None => Arc::new(Node::start(info, &self.config, Arc::downgrade(self))?),
+                    });
+                    nodes.len().saturating_sub(1)
+                }
+            };
+            Ok(u16::try_from(index).unwrap_or(NOBODY))
         };
-        let mut owners = HashMap::with_capacity(usize::from(SLOTS));
-        let mut own = |slots: RangeInclusive<u16>, index: usize| {
-            owners.extend(slots.filter_map(Slot::new).map(|slot| (slot, index)));
+        let mut owners = vec![NOBODY; usize::from(SLOTS)];
+        let mut own = |slots: RangeInclusive<u16>, index: u16| {
+            let (first, last) = (usize::from(*slots.start()), usize::from(*slots.end()));
+            if let Some(owned) = owners.get_mut(first..=last) {
+                owned.fill(index);
+            }
         };
         match &layout {
             Layout::Standalone => own(0..=SLOTS - 1, node_at(asked.clone())?),
@@ -172,7 +219,7 @@ impl Topology {
         }
         let new = Routes {
             nodes,
-            owners,
+            owners: owners.into(),
             layout: Some(layout),
         };
         new.tell_apart_from(&old);
@@ -182,6 +229,12 @@ impl Topology {
 }
 
 impl Routes {
+    fn owner(&self, slot: Slot) -> Option<&Arc<Node>> {
+        let number = *NUMBERS.get(&slot)?;
+        let owner = *self.owners.get(usize::from(number))?;
+        self.nodes.get(usize::from(owner))
+    }
+
     fn named(&self, name: &str) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.name() == name)
     }
@@ -194,7 +247,8 @@ impl Routes {
 
     /// Logs which nodes are in use now, if that changed.
     fn tell_apart_from(&self, old: &Self) {
-        let (names, slots) = (self.names(), self.owners.len());
+        let names = self.names();
+        let slots = self.owners.iter().filter(|&&owner| owner != NOBODY).count();
         if names == old.names() {
             debug!(slots, "the slots of the Valkey cluster were read again");
         } else if self.layout == Some(Layout::Standalone) {
@@ -205,63 +259,9 @@ impl Routes {
     }
 }
 
-/// The task: renews the map until the topology is dropped.
-async fn keep_true(topology: Weak<Topology>, mut woken: mpsc::Receiver<Option<Address>>) {
-    let mut named = None;
-    let mut backoff = Backoff::new();
-    let mut failing = false;
-    loop {
-        match renew(&topology, named.as_ref()).await {
-            None => return,
-            Some(Ok(())) => {
-                failing = false;
-                backoff = Backoff::new();
-                sleep(GAP).await;
-                named = tokio::select! {
-                    () = sleep(jittered(PERIOD)) => None,
-                    wake = woken.recv() => match wake {
-                        Some(named) => named,
-                        None => return,
-                    },
-                };
-            }
-            Some(Err(reason)) => {
-                if !std::mem::replace(&mut failing, true) {
-                    warn!(%reason, "no Valkey node tells the hash slots; still asking");
-                }
-                named = None;
-                sleep(backoff.pause()).await;
-            }
-        }
-    }
-}
-
-/// Asks one candidate after the other until one knows. `None`: the topology is gone.
-async fn renew(topology: &Weak<Topology>, named: Option<&Address>) -> Option<Result<(), String>> {
-    // Nothing holds the topology while the network is waited for.
-    let candidates = topology.upgrade()?.candidates(named);
-    let mut failure = String::new();
-    for candidate in candidates {
-        failure = match Layout::ask(&candidate).await {
-            Ok(layout) => {
-                let topology = topology.upgrade()?;
-                if topology.accepts(&candidate, &layout) {
-                    let installed = topology.install(&candidate, layout, named);
-                    return Some(installed.map_err(|error| reason(&error)));
-                }
-                format!(
-                    "{} is part of no cluster: give one server, or nodes of one cluster",
-                    candidate.addr()
-                )
-            }
-            Err(reason) => format!("{}: {reason}", candidate.addr()),
-        };
-    }
-    Some(Err(failure))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::breaker::BreakerState;
     use super::super::job::job;
     use super::*;
 
@@ -276,11 +276,12 @@ mod tests {
             wake,
             seeds: urls.iter().map(|url| node(url)).collect(),
             config: Config::default(),
+            renewals: AtomicU64::new(0),
         })
     }
 
-    fn names(candidates: &[ConnectionInfo]) -> Vec<String> {
-        let names = candidates.iter().map(|node| node.addr().to_string());
+    fn names(candidates: &[Candidate]) -> Vec<String> {
+        let names = candidates.iter().map(|node| node.info.addr().to_string());
         names.collect()
     }
 
@@ -304,8 +305,8 @@ mod tests {
         let topology = topology(&["redis://127.0.0.1:1"]);
         topology.install(&seed, half(2), None).unwrap();
         let routes = topology.routes.load();
-        assert_eq!(routes.owners.len(), 8192);
-        assert!(routes.owners.contains_key(&Slot::new(8191).unwrap()));
+        assert!(routes.owner(Slot::new(8191).unwrap()).is_some());
+        assert!(!topology.is_settled());
 
         let (mut job, mut answer) = job("192.0.2.7");
         job.slot = Slot::new(8192).unwrap();
@@ -345,6 +346,42 @@ mod tests {
         assert_eq!(
             names(&topology.candidates(Some(&named))),
             ["127.0.0.1:3", "127.0.0.1:2", "127.0.0.1:1"]
+        );
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_checks_is_asked_nothing_else() {
+        let topology = topology(&["redis://127.0.0.1:1", "redis://127.0.0.1:2"]);
+        let two = Layout::Cluster(vec![
+            Assignment {
+                slots: 0..=8191,
+                primary: Address::new("127.0.0.1", 2),
+            },
+            Assignment {
+                slots: 8192..=16383,
+                primary: Address::new("127.0.0.1", 3),
+            },
+        ]);
+        let seed = node("redis://127.0.0.1:1");
+        topology.install(&seed, two, None).unwrap();
+        assert!(topology.is_settled());
+        assert_eq!(topology.candidates(None).len(), 3);
+
+        let routes = topology.routes.load();
+        routes.named("127.0.0.1:2").unwrap().primary.silent();
+        assert!(!topology.is_settled());
+        let named = Address::new("127.0.0.1", 2);
+        for named in [None, Some(&named)] {
+            let candidates = topology.candidates(named);
+            assert_eq!(names(&candidates), ["127.0.0.1:3", "127.0.0.1:1"]);
+        }
+        let states = topology.primaries();
+        let open = states
+            .iter()
+            .filter(|state| state.breaker == BreakerState::Open);
+        assert_eq!(
+            open.map(|state| &*state.node).collect::<Vec<_>>(),
+            ["127.0.0.1:2"]
         );
     }
 

@@ -87,8 +87,7 @@ fn an_answer_that_leaves_nothing_is_learnt_from_and_one_that_leaves_something_is
 
     table.learn(&other, 0, &answer(&other, 1000));
     assert_eq!(denied(&table, &other, 0), None);
-    let places: usize = table.sets.iter().map(|set| set.lock().unwrap().len()).sum();
-    assert_eq!(places, 1);
+    assert_eq!(table.places.sizes().0, 1);
 }
 
 #[test]
@@ -179,13 +178,32 @@ fn the_table_never_grows_past_its_places() {
             // The newcomer always finds a place.
             assert!(denied(&table, &asked(n), u64::from(n)).is_some());
         }
-        let taken = |set: &Mutex<Vec<Entry>>| set.lock().unwrap().capacity();
-        let places: usize = table.sets.iter().map(taken).sum();
+        let (_, places) = table.places.sizes();
         assert_eq!(places, entries.next_multiple_of(WAYS));
         let kept = (0..20_000).filter(|&n| denied(&table, &asked(n), 20_000).is_some());
         assert_eq!(kept.count(), places);
+        // Who was pushed out would have been denied for longer.
+        assert_eq!(table.learnt.load(Ordering::Relaxed), 20_000);
+        let evictions = table.evictions.load(Ordering::Relaxed);
+        assert_eq!(evictions, 20_000 - places as u64);
     }
     assert!(size_of::<Entry>() <= 56);
+}
+
+#[test]
+fn a_place_that_denies_nobody_is_not_taken_from_anybody() {
+    let table = Table::new(1);
+    let asked = |n| check(n, quota(), 1);
+    for round in 0..2 {
+        for n in 0..8 {
+            let n = 8 * round + n;
+            // By the second round, the first one's debts are paid.
+            let sent = u64::from(round) * 3501 * MICRO;
+            table.learn(&asked(n), sent, &answer(&asked(n), 3500));
+        }
+    }
+    assert_eq!(table.learnt.load(Ordering::Relaxed), 16);
+    assert_eq!(table.evictions.load(Ordering::Relaxed), 0);
 }
 
 /// One check as it travels: µs and ns until it is sent after the one before, on its way
