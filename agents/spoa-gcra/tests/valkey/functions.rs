@@ -79,3 +79,17 @@ async fn a_promoted_replica_has_the_functions() {
     assert!(calls(replica, "fcall").await > 0);
     assert!(calls(replica, "function|load").await >= loads);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_needs_few_rights() {
+    let server = Server::start().await.unwrap();
+    let rights = "on >secret resetkeys ~gcra:* -@all +info +function|load +fcall +get +set +time";
+    let mut command = vec!["acl", "setuser", "limiter"];
+    command.extend(rights.split(' '));
+    assert_eq!(server.cli(&command).await.unwrap(), "OK");
+    let url = format!("redis://limiter:secret@127.0.0.1:{}", server.port());
+    let store = store(&url, functions());
+    ready(&store, client(0)).await;
+    assert!(allowed(&store, client(1), slow(1), 1).await);
+    assert!(!allowed(&store, client(1), slow(1), 1).await);
+}
