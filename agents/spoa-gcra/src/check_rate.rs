@@ -12,6 +12,7 @@
 //! rules see none. Nor is one in answer to a message that no policy claims.
 
 mod arguments;
+mod constants;
 mod headers;
 
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use tower_service::Service;
 use tracing::debug;
 
 use self::arguments::Arguments;
+pub(crate) use self::constants::Constants;
 use crate::gcra::Decision;
 use crate::identity::Identity;
 use crate::policy::{Listed, Policies, Policy};
@@ -217,25 +219,11 @@ impl<F> fmt::Debug for CheckRateFuture<F> {
     }
 }
 
-/// What HAProxy is told. `ip_score` comes in both scopes: `sess` as in the first designs of
-/// this agent, `txn` because a session's value outlives an answer that is missing.
+/// What HAProxy is told.
 fn actions(policy: &Policy, verdict: &Verdict) -> Actions {
-    let Verdict {
-        decision, source, ..
-    } = verdict;
-    // In shadow nobody is denied, and clients are not told of a limit that does not apply.
-    let allowed = decision.allowed || policy.shadow;
-    let score = if allowed { 0 } else { DENIED };
-    let mut actions = Actions::new()
-        .set_var(Scope::Session, "ip_score", score)
-        .set_var(Scope::Transaction, "ip_score", score)
-        .set_var(Scope::Transaction, "allowed", allowed)
-        .set_var(Scope::Transaction, "policy", &*policy.name)
-        .set_var(Scope::Transaction, "source", source.as_str());
-    if policy.shadow {
-        actions = actions.set_var(Scope::Transaction, "shadow", !decision.allowed);
-    }
-    if matches!(source, Source::List | Source::Unlimited) {
+    let decision = &verdict.decision;
+    let mut actions = Constants::of(policy, verdict);
+    if is_unasked(verdict.source) {
         return actions;
     }
     actions = actions
@@ -246,33 +234,23 @@ fn actions(policy: &Policy, verdict: &Verdict) -> Actions {
             "reset_after",
             headers::seconds(decision.reset_after),
         );
-    if let Some(wait) = retry_after(verdict) {
+    // None: it never would pass.
+    if !decision.allowed
+        && let Some(wait) = decision.retry_after
+    {
+        let wait = headers::seconds(wait).max(1);
         actions = actions.set_var(Scope::Transaction, "retry_after", wait);
     }
     if policy.shadow {
         return actions;
     }
-    actions
-        .set_var(
-            Scope::Transaction,
-            "ratelimit",
-            headers::ratelimit(policy, verdict).as_str(),
-        )
-        .set_var(
-            Scope::Transaction,
-            "ratelimit_policy",
-            policy.ratelimit_policy(),
-        )
+    let ratelimit = headers::ratelimit(policy, verdict);
+    actions.set_var(Scope::Transaction, "ratelimit", ratelimit.as_str())
 }
 
-/// Whole seconds until the request would pass: 0 if it does, 1 or more if it will. `None`:
-/// it never will.
-fn retry_after(verdict: &Verdict) -> Option<u64> {
-    if verdict.decision.allowed {
-        return Some(0);
-    }
-    let wait = verdict.decision.retry_after?;
-    Some(headers::seconds(wait).max(1))
+/// Whether no limit had a part in it, so that there are no numbers.
+fn is_unasked(source: Source) -> bool {
+    matches!(source, Source::List | Source::Unlimited)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub use self::problem::{Mistake, Problem, Problems};
 pub use self::rate::BadRate;
 pub use self::source::PolicySource;
 pub use self::watch::{Watch, watch};
+use crate::check_rate::Constants;
 use crate::gcra::{MAX_COST, Quota};
 use crate::store::Client;
 use crate::store::failure::FailurePolicy;
@@ -59,6 +60,7 @@ pub struct Policy {
     pub lease: Option<Lease>,
     limits: Box<[Limit]>,
     ratelimit_policy: Box<str>,
+    pub(crate) constants: Constants,
 }
 
 /// More limits than [`MAX_LIMITS`].
@@ -93,6 +95,7 @@ impl Policy {
             networks: Networks::default(),
             lease: None,
             ratelimit_policy: ratelimit_policy(name, &limits).into(),
+            constants: Constants::default(),
             limits,
         }
     }

@@ -14,6 +14,7 @@ mod rooms;
 pub mod valkey;
 
 use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,8 +42,20 @@ pub struct Check {
 
 /// A client as the limiter knows it: an address, already canonical and cut to the prefix
 /// that is limited as one (see [`crate::identity`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client(pub IpAddr);
+
+/// As one number, which takes less time than an [`IpAddr`]. That some IPv6 client has the hash
+/// of an IPv4 one does no harm.
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let number = match self.0 {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        number.hash(state);
+    }
+}
 
 impl Client {
     /// Appends the client's text, without the detour of formatting where that is easy.

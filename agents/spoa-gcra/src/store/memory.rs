@@ -10,7 +10,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -189,12 +188,7 @@ impl Service<Check> for MemoryStore {
 
 impl Inner {
     fn hash(&self, client: Client) -> u64 {
-        // A number is hashed in less time than an `IpAddr`. That some IPv6 client has the
-        // hash of an IPv4 one does no harm.
-        self.hasher.hash_one(match client.0 {
-            IpAddr::V4(address) => address.to_bits().into(),
-            IpAddr::V6(address) => address.to_bits(),
-        })
+        self.hasher.hash_one(client)
     }
 
     /// Picked by the middle bits of the hash: the table inside uses the lowest and the
