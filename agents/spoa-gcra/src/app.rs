@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use crate::check_rate::{self, CheckRateLayer};
 use crate::identity::Identity;
+use crate::metrics::{Metrics, SpopCounts, ValkeyMetrics};
 use crate::policy::Policies;
 use crate::settings::Settings;
 use crate::store::denial_cache::DenialCacheLayer;
@@ -23,21 +24,38 @@ use crate::store::{Check, Verdict};
 /// Clients that have a lease at the same time; 256 KiB, and 5 MiB when all of them do.
 const LEASED_CLIENTS: usize = 65_536;
 
-/// The agent's service, for [`spop_server::serve()`]. Which `policies` are in force may change
-/// at any time.
+/// The agent, put together.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct App {
+    /// The service, for [`spop_server::serve()`].
+    pub router: Router,
+    /// What is known of how it does. Its [`spop`](field@Metrics::spop) wants to be the server's
+    /// observer.
+    pub metrics: Metrics,
+}
+
+/// Puts the agent together. Which `policies` are in force may change at any time.
 ///
 /// # Errors
 /// If the Valkey nodes of the settings cannot be used. Never because one does not answer.
 ///
 /// # Panics
 /// Outside a tokio runtime, if the settings name Valkey nodes.
-pub fn router(
+pub fn build(
     settings: &Settings,
     policies: Arc<ArcSwap<Policies>>,
-) -> Result<Router, valkey::ConfigError> {
+) -> Result<App, valkey::ConfigError> {
     let memory = MemoryStore::new(settings.memory_clients);
+    let mut metrics = Metrics {
+        policies: Arc::clone(&policies),
+        spop: Arc::new(SpopCounts::default()),
+        memory: memory.clone(),
+        valkey: None,
+    };
     if settings.valkey.is_empty() {
-        return Ok(limiter(settings, policies, memory));
+        let router = limiter(settings, policies, memory);
+        return Ok(App { router, metrics });
     }
     let valkey = valkey::Config {
         lanes: settings.valkey_lanes,
@@ -47,17 +65,28 @@ pub fn router(
         ..valkey::Config::default()
     };
     let nodes = settings.valkey.iter().map(|node| node.info.clone());
+    let store = ValkeyStore::connect(nodes.collect(), valkey)?;
+    let failures = FailureLayer::new(memory, settings.decision_budget);
+    let leases = LeaseLayer::new(LEASED_CLIENTS);
     let denials = settings.denial_cache;
+    let denials = (denials > 0).then(|| DenialCacheLayer::new(denials));
+    metrics.valkey = Some(ValkeyMetrics {
+        store: store.clone(),
+        failures: failures.stats(),
+        leases: leases.stats(),
+        denials: denials.as_ref().map(DenialCacheLayer::stats),
+    });
     let store = ServiceBuilder::new()
         // Outermost, so that whatever goes wrong below it, slowness included, there is an
         // answer in time.
-        .layer(FailureLayer::new(memory, settings.decision_budget))
+        .layer(failures)
         // Around the denial cache: what is leased is paid for. Always there, since the next
         // policies may want leases.
-        .layer(LeaseLayer::new(LEASED_CLIENTS))
-        .option_layer((denials > 0).then(|| DenialCacheLayer::new(denials)))
-        .service(ValkeyStore::connect(nodes.collect(), valkey)?);
-    Ok(limiter(settings, policies, store))
+        .layer(leases)
+        .option_layer(denials)
+        .service(store);
+    let router = limiter(settings, policies, store);
+    Ok(App { router, metrics })
 }
 
 fn limiter<S>(settings: &Settings, policies: Arc<ArcSwap<Policies>>, store: S) -> Router

@@ -33,7 +33,7 @@ use self::arguments::Arguments;
 pub(crate) use self::constants::Constants;
 use crate::gcra::Decision;
 use crate::identity::Identity;
-use crate::policy::{Listed, Policies, Policy};
+use crate::policy::{Listed, Outcome, Policies, Policy};
 use crate::store::{Check, Source, Verdict};
 
 /// The message whose argument `policy` says which policy applies. Others are answered by the
@@ -195,6 +195,8 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
                 (policy, verdict)
             }
         };
+        let outcome = Outcome::of(&verdict, policy.shadow);
+        policy.decisions.add(verdict.source, outcome);
         debug!(
             target: "spoa_gcra::decision",
             allowed = verdict.decision.allowed,

@@ -2,16 +2,18 @@
 //!
 //! The parts, from the inside out: [`gcra`] decides, [`store`] keeps what it decides on,
 //! [`policy`] says what applies, [`identity`] says whose request it is, [`check_rate`] is the message that HAProxy sends,
-//! [`settings`] says what applies, and [`app`] composes them over `spop-server`. The binary
-//! adds [`startup`], signals and a logger.
+//! [`settings`] says what applies, and [`app`] composes them over `spop-server`. [`admin`]
+//! shows [`metrics`] of it all. The binary adds [`startup`], signals and a logger.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod admin;
 pub mod app;
 pub mod check_rate;
 pub mod gcra;
 pub mod identity;
+pub mod metrics;
 pub mod policy;
 pub mod settings;
 pub mod startup;

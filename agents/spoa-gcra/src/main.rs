@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::{Parser, Subcommand};
+use spoa_gcra::admin::{self, Readiness};
+use spoa_gcra::app::{self, App};
 use spoa_gcra::policy::{self, Policies, PolicySource, Watch};
+use spoa_gcra::settings;
 use spoa_gcra::settings::Settings;
 use spoa_gcra::startup::{self, StartError};
-use spoa_gcra::{app, settings};
 use spop_server::{Config, serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -132,26 +134,37 @@ async fn run(settings: &Settings, source: PolicySource, policies: Policies) -> R
     startup::resolve_nodes(settings).await?;
     let shown = in_force(&policies);
     let policies = Arc::new(ArcSwap::from_pointee(policies));
-    let router =
-        app::router(settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
-            nodes: settings.nodes(),
-            error,
-        })?;
+    let App {
+        router, metrics, ..
+    } = app::build(settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
+        nodes: settings.nodes(),
+        error,
+    })?;
     // From here on SIGHUP does not end the process.
     let hangup = signal(SignalKind::hangup()).map_err(Failure::Watch)?;
     let watch = policy::watch(source, policies, report).map_err(Failure::Watch)?;
     tokio::spawn(reload(watch, hangup));
     let (listener, addr) = startup::listen(settings).await?;
-    println!(
-        "spoa-gcra listening on {addr}\n{}\n{shown}",
-        settings.summary()
-    );
+    let admin = startup::listen_admin(settings).await?;
     let config = Config::new()
+        .with_observer(metrics.spop.clone())
         .with_handler_timeout(settings.decision_budget + BACKSTOP)
         .with_lame_duck(settings.lame_duck);
+    let readiness = Readiness::default();
+    let mut begin = format!("spoa-gcra listening on {addr}");
+    if let Some((listener, addr)) = admin {
+        tokio::spawn(admin::serve(listener, metrics, readiness.clone()));
+        begin.push_str(&format!("\nmetrics at http://{addr}/metrics"));
+    }
+    println!("{begin}\n{}\n{shown}", settings.summary());
+    readiness.set(true);
+    let stop = async move {
+        stop_signal().await;
+        readiness.set(false);
+    };
     serve(listener, router)
         .with_config(config)
-        .with_shutdown(stop_signal())
+        .with_shutdown(stop)
         .await?;
     info!("stopped");
     Ok(())

@@ -4,6 +4,7 @@
 //! one that environment variables describe, and [`watch()`] puts new ones in force when the
 //! file changes.
 
+mod decisions;
 mod file;
 mod limit_ids;
 mod networks;
@@ -16,6 +17,7 @@ mod watch;
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
+pub use self::decisions::{Decisions, Outcome};
 pub use self::file::{Defaults, MAX_FILE, MAX_MESSAGES, MAX_NAME, MAX_NETWORKS, MAX_POLICIES};
 pub use self::limit_ids::NoMoreNames;
 pub use self::networks::{Contradiction, Listed, Networks};
@@ -58,6 +60,8 @@ pub struct Policy {
     pub networks: Networks,
     /// Whether several requests of a busy client are asked for at once, which is not exact.
     pub lease: Option<Lease>,
+    /// What has been decided under it, and under those of its name before it.
+    pub decisions: Decisions,
     limits: Box<[Limit]>,
     ratelimit_policy: Box<str>,
     pub(crate) constants: Constants,
@@ -94,6 +98,7 @@ impl Policy {
             shadow: false,
             networks: Networks::default(),
             lease: None,
+            decisions: Decisions::default(),
             ratelimit_policy: ratelimit_policy(name, &limits).into(),
             constants: Constants::default(),
             limits,

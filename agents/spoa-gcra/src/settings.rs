@@ -36,6 +36,8 @@ use crate::store::valkey;
 pub struct Settings {
     /// `SPOE_ADDR`: where to listen, `ADDRESS:PORT` or `HOST:PORT`; not yet resolved.
     pub listen: String,
+    /// `SPOA_ADMIN_ADDR`: where metrics are shown. `None`: nowhere.
+    pub admin: Option<AdminAddr>,
     /// `VALKEY_NODES`: the servers that keep the state. Empty: this process does.
     pub valkey: Vec<ValkeyNode>,
     /// `VALKEY_USERNAME` and its kind: as whom those are asked, and whom of them is believed.
@@ -76,6 +78,16 @@ pub struct Settings {
     pub unknown: Vec<String>,
 }
 
+/// Where metrics are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAddr {
+    /// `ADDRESS:PORT` or `HOST:PORT`; not yet resolved.
+    pub addr: String,
+    /// Whether somebody asked for it. The default may be in use: that is no reason not to
+    /// limit anybody.
+    pub required: bool,
+}
+
 impl Settings {
     /// The settings in this process's environment.
     ///
@@ -99,6 +111,7 @@ impl Settings {
         let (valkey, valkey_access) = values.access(values.nodes()?)?;
         Ok(Self {
             listen: values.parsed::<ListenAddress>(&table::ADDR)?.0,
+            admin: values.admin()?,
             valkey,
             valkey_access,
             valkey_lanes: values.number(&table::VALKEY_LANES)?,
@@ -123,7 +136,10 @@ impl Settings {
     /// What is in force, for the start of the log: a line for each setting but `SPOE_ADDR`,
     /// which the listening line names. Passwords are not shown.
     pub fn summary(&self) -> String {
-        let mut rows = vec![(&table::VALKEY_NODES, self.store())];
+        let mut rows = vec![
+            (&table::ADMIN_ADDR, self.admin()),
+            (&table::VALKEY_NODES, self.store()),
+        ];
         rows.extend(self.valkey_access.rows());
         rows.extend([
             (&table::VALKEY_LANES, self.valkey_lanes.to_string()),
@@ -165,6 +181,11 @@ impl Settings {
             ttl: self.ttl,
         };
         PolicySource::new(self.config.clone(), defaults)
+    }
+
+    fn admin(&self) -> String {
+        let addr = self.admin.as_ref().map(|admin| admin.addr.as_str());
+        addr.unwrap_or("off").to_owned()
     }
 
     fn config(&self) -> String {
@@ -268,6 +289,17 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
             ));
         }
         Ok(ttl)
+    }
+
+    fn admin(&self) -> Result<Option<AdminAddr>, SettingsError> {
+        let set = self.text(&table::ADMIN_ADDR)?;
+        if set.as_deref() == Some("off") {
+            return Ok(None);
+        }
+        Ok(Some(AdminAddr {
+            addr: self.parsed::<ListenAddress>(&table::ADMIN_ADDR)?.0,
+            required: set.is_some(),
+        }))
     }
 
     fn config(&self) -> Result<Option<PathBuf>, SettingsError> {

@@ -8,7 +8,7 @@ use redis::ConnectionAddr;
 use tokio::net::{TcpListener, lookup_host};
 use tracing::warn;
 
-use crate::settings::{Settings, ValkeyNode};
+use crate::settings::{AdminAddr, Settings, ValkeyNode};
 use crate::store::valkey;
 
 /// Why the agent does not start. One line, which names the variable, its value and what to
@@ -21,6 +21,17 @@ pub enum StartError {
         "SPOE_ADDR={addr:?}: cannot listen: {error}; give an address of this host and a free port"
     )]
     Listen {
+        /// The address as given.
+        addr: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// `SPOA_ADMIN_ADDR` is set and cannot be listened on.
+    #[error(
+        "SPOA_ADMIN_ADDR={addr:?}: cannot listen: {error}; give an address of this host and a \
+         free port, or off"
+    )]
+    ListenAdmin {
         /// The address as given.
         addr: String,
         /// What the system said.
@@ -81,15 +92,44 @@ pub async fn resolve_nodes(settings: &Settings) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError::Listen`].
 pub async fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listen = async {
-        let listener = TcpListener::bind(settings.listen.as_str()).await?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    };
-    listen.await.map_err(|error| StartError::Listen {
+    let listening = bind(&settings.listen).await;
+    listening.map_err(|error| StartError::Listen {
         addr: settings.listen.clone(),
         error,
     })
+}
+
+/// Listens on `SPOA_ADMIN_ADDR`. `None`: it is off, or nobody has set it and the default
+/// cannot be listened on, as by the second agent on a machine, which gets a warning.
+///
+/// # Errors
+/// [`StartError::ListenAdmin`].
+pub async fn listen_admin(
+    settings: &Settings,
+) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(AdminAddr { addr, required }) = &settings.admin else {
+        return Ok(None);
+    };
+    match bind(addr).await {
+        Ok(listening) => Ok(Some(listening)),
+        Err(error) if *required => Err(StartError::ListenAdmin {
+            addr: addr.clone(),
+            error,
+        }),
+        Err(error) => {
+            warn!(
+                addr, %error,
+                "going on without metrics; set SPOA_ADMIN_ADDR to a free port, or to off"
+            );
+            Ok(None)
+        }
+    }
+}
+
+async fn bind(addr: &str) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(addr).await?;
+    let addr = listener.local_addr()?;
+    Ok((listener, addr))
 }
 
 async fn resolve(node: &ValkeyNode) -> io::Result<()> {

@@ -116,6 +116,17 @@ pub enum Source {
 }
 
 impl Source {
+    /// All there are, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Valkey,
+        Self::Cache,
+        Self::Lease,
+        Self::Memory,
+        Self::Fallback,
+        Self::List,
+        Self::Unlimited,
+    ];
+
     /// The wire form: `valkey`, `cache`, `lease`, `memory`, `fallback`, `list`,
     /// `unlimited`.
     pub const fn as_str(self) -> &'static str {

@@ -109,6 +109,14 @@ fn addresses() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     refused(&[("SPOE_ADDR", &addr)], &["SPOE_ADDR=", &addr, "in use"]);
+    refused(
+        &[("SPOA_ADMIN_ADDR", "9001")],
+        &["SPOA_ADMIN_ADDR=\"9001\"", "off"],
+    );
+    refused(
+        &[("SPOE_ADDR", "127.0.0.1:0"), ("SPOA_ADMIN_ADDR", &addr)],
+        &["SPOA_ADMIN_ADDR=", &addr, "in use", "off"],
+    );
 }
 
 #[test]

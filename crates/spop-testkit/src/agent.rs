@@ -85,6 +85,8 @@ impl Setup {
                 // Its lines are searched for words, which colours would cut up.
                 command.env("NO_COLOR", "1");
                 command.env("SPOE_ADDR", addr.to_string());
+                // Agents that run at the same time would get in each other's way.
+                command.env("SPOA_ADMIN_ADDR", "off");
                 command.envs(self.settings);
             },
             self.on_line,

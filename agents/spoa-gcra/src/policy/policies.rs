@@ -78,6 +78,25 @@ impl Policies {
         Self::new([], || policy)
     }
 
+    /// The same, each counting on where the one of its name in `before` is.
+    #[must_use]
+    pub fn counting_on(self, before: &Self) -> Self {
+        let counting_on = |named: Named| {
+            let Some(old) = before.find(named.policy.name.as_bytes()) else {
+                return named;
+            };
+            let mut policy = Policy::clone(&named.policy);
+            policy.decisions = old.policy.decisions.clone();
+            Named {
+                policy: Arc::new(policy),
+                ..named
+            }
+        };
+        let Self { all, default, .. } = self;
+        // One is called so already.
+        Self::new(all.into_iter().map(counting_on), || Policy::clone(&default))
+    }
+
     /// The policy called `name`, and [`DEFAULT`] without one. A name that is not there counts
     /// as none, with a warning the first time.
     pub fn by_name(&self, name: Option<&[u8]>) -> &Arc<Policy> {
@@ -244,7 +263,8 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Limit;
+    use crate::policy::{Limit, Outcome};
+    use crate::store::Source;
 
     fn policy(name: &str, interval: u64) -> Policy {
         let quota = Quota::new(interval, 10 * interval).unwrap();
@@ -306,6 +326,35 @@ mod tests {
         let own = Policies::new([named(DEFAULT, &[])], || unreachable!());
         assert_eq!(own.by_name(None).limits()[0].quota().interval(), 10_000);
         assert_eq!(own.all().len(), 1);
+    }
+
+    #[test]
+    fn counts_go_on_under_the_same_name() {
+        let before = some();
+        let count = |policies: &Policies, name: &'static str| {
+            let policy = policies.by_name(Some(name.as_bytes()));
+            policy.decisions.get(Source::Valkey, Outcome::Denied)
+        };
+        for named in before.all() {
+            let decisions = &named.policy.decisions;
+            decisions.add(Source::Valkey, Outcome::Denied);
+        }
+        let changed = Named {
+            policy: Arc::new(policy("login", 20_000)),
+            messages: Box::new(["check-other".into()]),
+        };
+        let after = Policies::new([changed, named("web", &[])], || policy(DEFAULT, 1));
+        let after = after.counting_on(&before);
+        assert_eq!(after.all().len(), 3);
+        assert_eq!(count(&after, "login"), 1);
+        assert_eq!(count(&after, "default"), 1);
+        assert_eq!(count(&after, "web"), 0);
+        // Nothing else is as before.
+        let login = after.by_message(b"check-other").unwrap();
+        assert_eq!(login.limits()[0].quota().interval(), 20_000);
+        assert!(after.by_message(b"check-login").is_none());
+        login.decisions.add(Source::Valkey, Outcome::Denied);
+        assert_eq!(count(&after, "login"), 2);
     }
 
     #[test]

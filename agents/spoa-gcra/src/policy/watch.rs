@@ -64,8 +64,9 @@ pub fn watch(
         };
         match policies {
             Ok(policies) => {
-                let policies = Arc::new(policies);
-                let before = in_force.swap(Arc::clone(&policies));
+                let before = in_force.load_full();
+                let policies = Arc::new(policies.counting_on(&before));
+                in_force.store(Arc::clone(&policies));
                 report(Ok((policies.changes_since(&before), &policies)));
             }
             Err(problems) => report(Err(problems)),

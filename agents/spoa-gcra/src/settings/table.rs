@@ -53,6 +53,7 @@ impl fmt::Display for Accepts {
 /// Every setting, in the order in which they are explained.
 pub const TABLE: &[Setting] = &[
     ADDR,
+    ADMIN_ADDR,
     VALKEY_NODES,
     VALKEY_USERNAME,
     VALKEY_PASSWORD,
@@ -84,6 +85,14 @@ pub(super) static ADDR: Setting = Setting {
     default: "0.0.0.0:9000",
     accepts: Accepts::Text("ADDRESS:PORT or HOST:PORT"),
     meaning: "where to listen",
+};
+
+pub(super) static ADMIN_ADDR: Setting = Setting {
+    name: "SPOA_ADMIN_ADDR",
+    unit: "",
+    default: "127.0.0.1:9001",
+    accepts: Accepts::Text("ADDRESS:PORT, HOST:PORT, or off"),
+    meaning: "where metrics and health are shown; unset and in use: nowhere, with a warning",
 };
 
 pub(super) static VALKEY_NODES: Setting = Setting {

@@ -29,6 +29,11 @@ fn refused(name: &str, value: &str) -> String {
 fn nothing_set_gives_the_defaults() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.listen, "0.0.0.0:9000");
+    let admin = AdminAddr {
+        addr: "127.0.0.1:9001".to_owned(),
+        required: false,
+    };
+    assert_eq!(settings.admin, Some(admin));
     assert!(settings.valkey.is_empty());
     assert_eq!(settings.valkey_access, Access::default());
     assert_eq!(settings.valkey_lanes, 1);
@@ -51,6 +56,7 @@ fn nothing_set_gives_the_defaults() {
 fn everything_can_be_set() {
     let settings = load(&[
         ("SPOE_ADDR", " [::1]:0 "),
+        ("SPOA_ADMIN_ADDR", "metrics:9001"),
         ("VALKEY_NODES", "valkey://:secret@a:7000/0, b:7001"),
         ("SPOA_VALKEY_LANES", "2"),
         ("SPOA_VALKEY_CALL", "fcall"),
@@ -70,6 +76,11 @@ fn everything_can_be_set() {
     ])
     .unwrap();
     assert_eq!(settings.listen, "[::1]:0");
+    let admin = AdminAddr {
+        addr: "metrics:9001".to_owned(),
+        required: true,
+    };
+    assert_eq!(settings.admin, Some(admin));
     assert_eq!(settings.valkey.len(), 2);
     assert_eq!(settings.valkey_lanes, 2);
     assert_eq!(settings.valkey_call, valkey::Call::Fcall);
@@ -375,11 +386,27 @@ fn misspelt_variables_are_told_and_service_links_are_not() {
 }
 
 #[test]
+fn the_admin_listener_has_an_address_or_is_off() {
+    let admin = |value| load(&[("SPOA_ADMIN_ADDR", value)]).unwrap().admin;
+    assert_eq!(admin(" off "), None);
+    let default = admin(table::ADMIN_ADDR.default);
+    assert!(default.is_some_and(|admin| admin.required));
+    let off = load(&[("SPOA_ADMIN_ADDR", "off")]).unwrap();
+    let shown = off.summary();
+    assert!(shown.contains("SPOA_ADMIN_ADDR       off\n"), "{shown}");
+    for bad in ["", "9001", "on", "OFF", "127.0.0.1", "127.0.0.1:x", ":9001"] {
+        let line = refused("SPOA_ADMIN_ADDR", bad);
+        assert!(line.ends_with("HOST:PORT, or off"), "{line}");
+    }
+}
+
+#[test]
 fn the_summary_shows_every_setting_in_one_column() {
     let settings = load(&[("TOKIO_WORKER_THREADS", "4")]).unwrap();
     assert_eq!(
         settings.summary(),
-        "  VALKEY_NODES          unset: state in memory, in this process\n  \
+        "  SPOA_ADMIN_ADDR       127.0.0.1:9001\n  \
+           VALKEY_NODES          unset: state in memory, in this process\n  \
            VALKEY_USERNAME       unset\n  \
            VALKEY_PASSWORD       unset\n  \
            VALKEY_PASSWORD_FILE  unset\n  \
