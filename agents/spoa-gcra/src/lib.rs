@@ -1,9 +1,10 @@
 //! An exact, distributed rate limiter for HAProxy: GCRA over Valkey.
 //!
 //! The parts, from the inside out: [`gcra`] decides, [`store`] keeps what it decides on,
-//! [`policy`] says what applies, [`identity`] says whose request it is, [`check_rate`] is the message that HAProxy sends,
-//! [`settings`] says what applies, and [`app`] composes them over `spop-server`. [`admin`]
-//! shows [`metrics`] of it all. The binary adds [`startup`], signals and a logger.
+//! [`policy`] says what applies, [`identity`] says whose request it is, [`check_rate`] is what
+//! HAProxy asks and is told, [`settings`] is what an operator can set, and [`app`] composes
+//! them over `spop-server`. [`admin`] shows [`metrics`] of it all. The binary adds [`startup`],
+//! signals and a logger.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -76,6 +76,7 @@ pub(super) fn read(
 ) -> Result<Policies, Vec<Problem>> {
     let mut reading = Reading {
         text,
+        line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
         defaults,
         ids,
         messages: HashMap::new(),
@@ -91,6 +92,8 @@ pub(super) fn read(
 
 struct Reading<'a> {
     text: &'a str,
+    /// Where each line ends, in bytes.
+    line_ends: Vec<usize>,
     defaults: &'a Defaults,
     ids: &'a mut LimitIds,
     /// Which policy answers each message.
@@ -117,9 +120,11 @@ impl Place<'_> {
 impl Reading<'_> {
     /// `None` where something is wrong, after saying so.
     fn problem<T>(&mut self, place: &Place<'_>, mistake: impl Into<Mistake>) -> Option<T> {
-        let before = self.text.get(..place.span.start).unwrap_or(self.text);
+        let before = self
+            .line_ends
+            .partition_point(|&end| end < place.span.start);
         self.problems.push(Problem {
-            line: Some(1 + before.matches('\n').count()),
+            line: Some(1 + before),
             policy: place.policy.map(str::to_owned),
             mistake: mistake.into(),
         });

@@ -177,7 +177,10 @@ where
         let failure = match inner.poll(cx) {
             Poll::Ready(Ok(verdict)) => {
                 this.inner.set(None);
-                this.shared.answered();
+                // What is known without the store says nothing of it.
+                if !matches!(verdict.source, Source::Cache | Source::Lease) {
+                    this.shared.answered();
+                }
                 return Poll::Ready(Ok(verdict));
             }
             Poll::Ready(Err(error)) => Failure::Error(error),

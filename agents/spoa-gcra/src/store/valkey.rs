@@ -1,8 +1,8 @@
 //! The shared store: limiter state in a Valkey server or cluster.
 //!
 //! One decision is one run of a script ([`SCRIPT`], or [`SCRIPT_ALL`] for several limits) on
-//! the primary that owns the client's hash slot, by that server's clock. So the limit is exact whichever agent, and however
-//! many, ask for the same client, and no agent's clock matters.
+//! the primary that owns the client's hash slot, by that server's clock. So the limit is exact
+//! whichever agent, and however many, ask for the same client, and no agent's clock matters.
 //!
 //! ```text
 //!  Check ──▶ ValkeyStore ──▶ topology ──▶ node ──▶ lane ══ EVALSHA EVALSHA … ══▶ primary
@@ -22,8 +22,11 @@
 //!   replica may be promoted any moment. A node that has missed a change of the cluster is
 //!   not believed while another one knows better.
 //! * **Lanes.** A lane writes whatever has queued as one pipeline, up to 64 checks, with up
-//!   to 8 pipelines on their way. Equal checks in it become one command. Each reply is judged by itself, so one moved slot or one
-//!   missing script costs only the checks it concerns.
+//!   to 8 pipelines on their way. Equal checks in it become one command. Each reply is judged
+//!   by itself, so one moved slot or one missing script costs only the checks it concerns.
+//! * **Moving slots.** Redirections are followed. Only a check of several limits gets an error
+//!   while its slot moves key by key, unless all of its keys exist and are in one place: the
+//!   servers answer `TRYAGAIN` to commands of several keys that are not.
 //! * **Time.** A check whose deadline has passed is not sent. One that was sent is not sent
 //!   again after an error, because it may have been counted.
 //! * **Bounds.** 4096 checks wait for a lane, the next is [`StoreError::Overloaded`].
@@ -39,11 +42,12 @@
 //!   affected. It is logged once when a node is lost and once when it is back.
 //!
 //! The user that asks needs the rights `+info +cluster|slots +evalsha +eval +asking` and, on
-//! keys `gcra:*`, `+get +set +time`. With `+script|load +ping +cluster|info +client|setinfo`
-//! nothing is asked for in vain: without them, scripts are sent along when they are missing,
-//! that `PING` is refused is taken for a sign of life, all nodes of a cluster are believed
-//! alike, and connections have no name in `CLIENT LIST`. The credentials and certificates
-//! ([`Tls`]) that a node was given with are used for those that it names.
+//! keys `gcra:*`, `+get +set +time`; for [`Call::Fcall`], `+fcall +function|load` in place of
+//! `+evalsha +eval`. With `+script|load +ping +cluster|info +client|setinfo` nothing is asked
+//! for in vain: without them, scripts are sent along when they are missing, that `PING` is
+//! refused is taken for a sign of life, all nodes of a cluster are believed alike, and
+//! connections have no name in `CLIENT LIST`. The credentials and certificates ([`Tls`]) that
+//! a node was given with are used for those that it names.
 
 mod backoff;
 mod batch;

@@ -15,7 +15,9 @@ use crate::site::{PATIENCE, Site, connection};
 
 const KEY_BY_KEY: Promise = Promise {
     fault: "slots moved key by key",
-    guarantee: "CLUSTER SETSLOT and MIGRATE: redirections are followed, nobody notices.",
+    guarantee: "CLUSTER SETSLOT and MIGRATE: redirections are followed, nobody notices. Clients \
+        with several limits are on the failure policy until their slot has moved, because \
+        Valkey answers TRYAGAIN to commands of several keys meanwhile.",
     ..Promise::UNNOTICED
 };
 

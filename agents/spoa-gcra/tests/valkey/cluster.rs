@@ -1,12 +1,17 @@
 //! A cluster of three: found, followed when its slots move, and used as far as it is up.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::cluster_routing::Slot;
-use spoa_gcra::store::valkey::{BreakerState, Config};
+use spoa_gcra::policy::{Limit, LimitId, Policy};
+use spoa_gcra::store::Check;
+use spoa_gcra::store::valkey::{BreakerState, Config, StoreError};
 use spop_testkit::port;
 use spop_testkit::process::Signal;
 use spop_testkit::valkey::{Cluster, Server, Setup};
+use tower::ServiceExt as _;
 
 use super::{
     PATIENCE, allowed, ask, breaker, client, config, connection, errors, key, ready, slow,
@@ -220,4 +225,74 @@ async fn a_node_that_joins_is_used_from_the_first_slot_on() {
         assert_eq!(allowed(&store, client(1), slow(2), 1).await, expected);
     }
     assert_eq!(joined.cli(&["dbsize"]).await.unwrap(), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_limits_are_not_decided_while_their_slot_moves_key_by_key() {
+    let cluster = Cluster::start(3).await.unwrap();
+    let store = store(&cluster.urls(), config());
+    for n in 0..60 {
+        ready(&store, client(n)).await;
+    }
+    let limits = ["second", "hour"].into_iter().zip(1..).map(|(name, n)| {
+        let id = LimitId::new(NonZeroU32::new(n).unwrap());
+        Limit::named(name, id, slow(5))
+    });
+    let policy = Arc::new(Policy::new("p", limits.collect()).unwrap());
+    let ask = async |client| {
+        let check = Check {
+            client,
+            policy: Arc::clone(&policy),
+            cost: 1,
+            count: 1,
+            deadline: Instant::now() + PATIENCE,
+        };
+        let verdict = store.clone().oneshot(check).await;
+        verdict.map(|verdict| verdict.decision.remaining)
+    };
+    let refused = async |client| match ask(client).await {
+        Err(StoreError::Refused { code, .. }) => assert_eq!(&*code, "TRYAGAIN"),
+        other => panic!("{other:?}"),
+    };
+    // Two clients of one slot: one with state, one without.
+    let key = |client, limit| format!("gcra:{{{client}}}:{limit}");
+    let known = client(1);
+    let slot = Slot::for_key(key(known, "second"));
+    let fresh = (2..)
+        .map(client)
+        .find(|&other| Slot::for_key(key(other, "second")) == slot)
+        .unwrap();
+    assert_eq!(ask(known).await, Ok(4));
+
+    let source = cluster.primary_of(&key(known, "second")).await.unwrap();
+    let mut nodes = cluster.nodes().iter();
+    let target = nodes.find(|node| node.port() != source.port()).unwrap();
+    let number = source
+        .cli(&["cluster", "keyslot", &key(known, "second")])
+        .await;
+    let number = number.unwrap();
+    let source_id = source.cli(&["cluster", "myid"]).await.unwrap();
+    let target_id = target.cli(&["cluster", "myid"]).await.unwrap();
+    set_slot(target, &number, &["importing", &source_id]).await;
+    set_slot(source, &number, &["migrating", &target_id]).await;
+
+    // Both keys are still here.
+    assert_eq!(ask(known).await, Ok(3));
+    refused(fresh).await;
+    let port = target.port().to_string();
+    for limit in ["second", "hour"] {
+        let key = key(known, limit);
+        let migrate = ["migrate", "127.0.0.1", &port, &key, "0", "5000"];
+        assert_eq!(source.cli(&migrate).await.unwrap(), "OK");
+        if limit == "second" {
+            refused(known).await;
+        }
+    }
+    // Both are over there.
+    assert_eq!(ask(known).await, Ok(2));
+    for node in [target, source] {
+        set_slot(node, &number, &["node", &target_id]).await;
+    }
+    assert_eq!(ask(known).await, Ok(1));
+    assert_eq!(ask(fresh).await, Ok(4));
 }

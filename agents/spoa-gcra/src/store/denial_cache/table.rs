@@ -52,14 +52,23 @@ impl Table {
 
     /// The server's verdict, if it is certain to deny this check now.
     pub(super) fn denial(&self, check: &Check, now: u64) -> Option<Verdict> {
-        let mut limits = check.policy.limits().iter().enumerate();
-        limits.find_map(|(index, limit)| {
+        let limits = check.policy.limits().iter().enumerate();
+        let denials = limits.filter_map(|(index, limit)| {
             Some(Verdict {
                 decision: self.denial_by(limit, check, now)?,
                 limit: index,
                 granted: 0,
                 source: Source::Cache,
             })
+        });
+        // Of several, as the server: the first of those that deny for longest.
+        let wait = |denial: &Verdict| denial.decision.retry_after.unwrap_or(u64::MAX);
+        denials.reduce(|longest, next| {
+            if wait(&next) > wait(&longest) {
+                next
+            } else {
+                longest
+            }
         })
     }
 

@@ -331,6 +331,18 @@ async fn the_log_tells_of_changes_not_of_requests() {
     assert!(lines[0].contains("policy=local"));
     assert!(stats.is_falling_back());
 
+    // What is known without Valkey says nothing of Valkey.
+    advance(Duration::from_secs(2)).await;
+    for source in [Source::Cache, Source::Lease] {
+        let known = Verdict {
+            source,
+            ..from_valkey()
+        };
+        let answer = |response: mock::SendResponse<Verdict>| response.send_response(known);
+        ask(FailurePolicy::Local, &service, &mut handle, answer).await;
+        assert!(stats.is_falling_back());
+    }
+
     // Half of the cluster answers: still failing.
     for _ in 0..10 {
         advance(Duration::from_millis(600)).await;

@@ -3,7 +3,7 @@
 //! `sent` are arguments, in ns since whatever instant the caller chose.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, Weak};
 
 use super::Lease;
 use crate::gcra::{Budget, Decision};
@@ -35,8 +35,9 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Entry {
     client: Client,
-    /// This very one: after a reload there are no leases under the old limits.
-    policy: Arc<Policy>,
+    /// This very one: after a reload there are no leases under the old limits, and nothing
+    /// here keeps those, and the networks beside them, in memory.
+    policy: Weak<Policy>,
     /// ns: from then on, all of this is as good as not there.
     until: u64,
     state: State,
@@ -142,7 +143,7 @@ impl Table {
     fn see(&self, set: &mut Vec<Entry>, check: &Check, now: u64, until: u64) {
         let seen = Entry {
             client: check.client,
-            policy: Arc::clone(&check.policy),
+            policy: Arc::downgrade(&check.policy),
             until,
             state: State::Seen,
         };
@@ -176,7 +177,8 @@ impl Table {
 
 impl Entry {
     fn is_of(&self, check: &Check) -> bool {
-        self.client == check.client && Arc::ptr_eq(&self.policy, &check.policy)
+        // No other policy is put there as long as this weak reference exists.
+        self.client == check.client && self.policy.as_ptr() == Arc::as_ptr(&check.policy)
     }
 }
 

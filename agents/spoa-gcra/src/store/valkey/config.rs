@@ -41,7 +41,8 @@ pub struct Config {
     pub budget: Duration,
 }
 
-/// One connection to a primary, 8 pipelines of 64 checks on it, state kept for at most 1800 s, 8 ms to answer.
+/// One connection to a primary, 8 pipelines of 64 checks on it, state kept for at most 1800 s,
+/// 8 ms to answer.
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -220,16 +220,16 @@ impl Desk {
     async fn exchange(&self, mut connection: MultiplexedConnection, mut jobs: Vec<Job>) -> Outcome {
         let mut outcome = Outcome::Unsent;
         for form in [Form::Name, Form::Text] {
+            if (self.call, form) == (Call::Fcall, Form::Text) && !jobs.is_empty() {
+                // If that fails, so will what comes next.
+                let _ = self.call.provide(&mut connection).await;
+            }
             jobs = self.still_wanted(jobs);
             if jobs.is_empty() {
                 return outcome;
             }
             Counts::add(&self.primary.counts.sent, jobs.len());
             let batch = Batch::new(jobs);
-            if (self.call, form) == (Call::Fcall, Form::Text) {
-                // If that fails, so will what comes next.
-                let _ = self.call.provide(&mut connection).await;
-            }
             let pipeline = batch.pipeline(self.call, form, self.cap_millis);
             let sent = connection.send_packed_commands(&pipeline, 0, pipeline.len());
             let replies = match sent.await {

@@ -180,7 +180,7 @@ impl Topology {
         self.renewals.fetch_add(1, Ordering::Relaxed);
         let old = self.routes.load();
         let is_known = |named: &Address| old.named(&named.to_string()).is_some();
-        if old.layout.as_ref() == Some(&layout) && named.is_none_or(is_known) {
+        if old.layout.as_ref() == Some(&layout) && named.is_none_or(is_known) && !old.is_stale() {
             return Ok(());
         }
         let mut nodes: Vec<Arc<Node>> = Vec::new();
@@ -237,6 +237,14 @@ impl Routes {
 
     fn named(&self, name: &str) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.name() == name)
+    }
+
+    /// Whether there is a node that serves nothing and does not answer: a redirection named it
+    /// for slots that did not come to it in the end.
+    fn is_stale(&self) -> bool {
+        let idle = |index: usize| !self.owners.iter().any(|&owner| usize::from(owner) == index);
+        let mut nodes = self.nodes.iter().enumerate();
+        nodes.any(|(index, node)| node.primary.is_refusing() && idle(index))
     }
 
     fn names(&self) -> Vec<&str> {
@@ -332,6 +340,28 @@ mod tests {
         // The same again changes nothing.
         topology.install(&seed, half(3), None).unwrap();
         assert!(Arc::ptr_eq(&after, &topology.routes.load()));
+    }
+
+    #[tokio::test]
+    async fn who_was_named_serves_nothing_and_is_away_is_given_up() {
+        let seed = node("redis://127.0.0.1:1");
+        let topology = topology(&["redis://127.0.0.1:1"]);
+        let whole = Layout::Cluster(vec![Assignment {
+            slots: 0..=16383,
+            primary: Address::new("127.0.0.1", 2),
+        }]);
+        let named = Address::new("127.0.0.1", 3);
+        topology
+            .install(&seed, whole.clone(), Some(&named))
+            .unwrap();
+        topology.install(&seed, whole.clone(), None).unwrap();
+        let routes = topology.routes.load_full();
+        assert_eq!(routes.names(), ["127.0.0.1:2", "127.0.0.1:3"]);
+
+        routes.named("127.0.0.1:3").unwrap().primary.silent();
+        topology.install(&seed, whole, None).unwrap();
+        assert_eq!(topology.routes.load().names(), ["127.0.0.1:2"]);
+        assert!(topology.is_settled());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The table against an oracle that answers late, and its edges in time, key and room.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -308,4 +309,32 @@ fn what_is_denied_here_the_server_would_deny_now() {
     // It was not all one or the other.
     assert!(denials.get() > 5000, "{}", denials.get());
     assert!(asked.get() > 5000, "{}", asked.get());
+}
+
+#[test]
+fn of_several_denials_the_longest_is_told() {
+    let limits = [(1, 1_000), (2, 1_000_000)].map(|(n, interval)| {
+        let id = LimitId::new(NonZeroU32::new(n).unwrap());
+        Limit::named(&n.to_string(), id, Quota::new(interval, interval).unwrap())
+    });
+    let asked = Check {
+        policy: Arc::new(Policy::new("several", limits.to_vec()).unwrap()),
+        ..check(1, quota(), 1)
+    };
+    let table = Table::new(8);
+    for (limit, reset_after) in [(0, 900), (1, 900_000)] {
+        let decision = Decision {
+            allowed: false,
+            reset_after,
+            ..Decision::UNLIMITED
+        };
+        let said = Verdict {
+            limit,
+            ..verdict(decision)
+        };
+        table.learn(&asked, 0, &said);
+    }
+    let denial = table.denial(&asked, 0).unwrap();
+    assert_eq!(denial.limit, 1);
+    assert_eq!(denial.decision.retry_after, Some(900_000));
 }

@@ -226,6 +226,13 @@ fn the_table_never_grows_past_its_places_and_leases_keep_theirs() {
     assert!(size_of::<Entry>() <= 80);
 }
 
+#[test]
+fn a_policy_that_is_no_longer_in_force_is_not_kept() {
+    let (policy, lease) = usual();
+    let _table = holding(&check(1, &policy), lease, 0);
+    assert_eq!(Arc::strong_count(&policy), 1);
+}
+
 /// One check as it travels: ns until it is sent after the one before, on its way there and on
 /// its way back.
 #[derive(Debug, Clone)]
