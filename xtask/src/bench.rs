@@ -9,9 +9,7 @@ mod engine;
 mod haproxy;
 mod limiter;
 mod notifies;
-mod page;
 mod requests;
-mod table;
 
 use std::process::ExitCode;
 

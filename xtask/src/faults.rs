@@ -8,15 +8,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use spop_testkit::tools::workspace_root;
 use tempfile::TempDir;
 
 use crate::cargo::{cargo, run as run_cargo};
+use crate::markdown::Table;
+use crate::page::Page;
 
-/// In this workspace. What is between the two lines is replaced, and nothing else.
-const PAGE: &str = "agents/spoa-gcra/FAULTS.md";
-const BEGIN: &str = "<!-- begin: cargo xtask faults --write -->";
-const END: &str = "<!-- end -->";
+const PAGE: Page = Page {
+    path: "agents/spoa-gcra/FAULTS.md",
+    picture: None,
+    begin: "<!-- begin: cargo xtask faults --write -->",
+};
 
 /// Kill, freeze, cut off and mislead Valkey under load, and see what the limiter makes of it
 ///
@@ -50,9 +52,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         let only = options.only.unwrap_or_default();
         bail!("--only {only}: no fault test has that in its name");
     }
-    println!("\n{}", faults.table());
+    println!("\n{}\n", faults.table());
     if options.write {
-        write(&faults.section(options.rounds))?;
+        PAGE.write(&faults.section(options.rounds), None)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -116,7 +118,6 @@ impl Faults {
         Ok(())
     }
 
-    /// In Markdown, aligned so that it can be read as text.
     fn table(&self) -> String {
         let heads = [
             "fault",
@@ -129,22 +130,11 @@ impl Faults {
             "waits end, ms",
             "back, ms",
         ];
-        let mut rows = vec![heads.map(String::from), heads.map(|_| "---".to_owned())];
-        rows.extend(self.0.iter().map(Fault::row));
-        let mut widths = [0; 9];
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
+        let mut table = Table::new(heads);
+        for fault in &self.0 {
+            table.row(fault.row());
         }
-        let mut table = String::new();
-        for row in &rows {
-            for (cell, width) in row.iter().zip(widths) {
-                let _ = write!(table, "| {cell:<width$} ");
-            }
-            table.push_str("|\n");
-        }
-        table
+        table.markdown()
     }
 
     /// All that goes into the page.
@@ -155,7 +145,7 @@ impl Faults {
                 "{rounds} rounds: sums of requests, lost, judged and late; of the rest the median and the range."
             ),
         };
-        let mut section = format!("{rounds}\n\n{}\n", self.table());
+        let mut section = format!("{rounds}\n\n{}\n\n", self.table());
         for fault in &self.0 {
             let _ = writeln!(section, "* **{}.** {}", fault.name, fault.guarantee);
         }
@@ -205,20 +195,6 @@ fn range(mut values: Vec<f64>) -> String {
     }
 }
 
-fn write(section: &str) -> Result<()> {
-    let path = workspace_root().join(PAGE);
-    let page = fs::read_to_string(&path).with_context(|| PAGE)?;
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .with_context(|| format!("{PAGE} has no line {BEGIN}"))?;
-    let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("{PAGE} has no line {END}"))?;
-    fs::write(&path, format!("{before}{BEGIN}\n\n{section}\n{END}{after}"))?;
-    eprintln!("wrote {PAGE}");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,8 +239,6 @@ mod tests {
 
     #[test]
     fn the_page_has_a_place_for_the_table() {
-        let page = fs::read_to_string(workspace_root().join(PAGE)).unwrap();
-        let (_, rest) = page.split_once(BEGIN).unwrap();
-        assert!(rest.contains(END));
+        PAGE.check();
     }
 }

@@ -6,6 +6,8 @@ mod demo;
 mod edges;
 mod faults;
 mod fuzz;
+mod markdown;
+mod page;
 mod signals;
 mod test;
 

@@ -1,7 +1,7 @@
 //! The figures to reach, and whether they were.
 
 use super::Spread;
-use super::table::Table;
+use crate::markdown::Table;
 
 /// One figure to reach.
 pub(super) struct Bar {

@@ -34,8 +34,8 @@ use self::throughput::Throughput;
 use super::callgrind;
 use super::cpus::Cpus;
 use super::notifies::{Asking, Shape, Turn};
-use super::page::load_average;
 use crate::cargo::{Profile, build_agent, build_bench, build_command};
+use crate::page::load_average;
 
 /// The limiter on a real Valkey, beside valkey-benchmark with the same script
 ///

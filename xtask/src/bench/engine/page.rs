@@ -10,13 +10,13 @@ use super::direct::{Payload, cells};
 use super::{Results, picture, proxied};
 use crate::bench::bar::Bar;
 use crate::bench::notifies::Turn;
-use crate::bench::page::{Page, machine};
-use crate::bench::table::Table;
 use crate::bench::{Spread, requests};
+use crate::markdown::Table;
+use crate::page::{Page, machine};
 
 const PAGE: Page = Page {
     path: "crates/spop-server/PERFORMANCE.md",
-    picture: "crates/spop-server/performance.svg",
+    picture: Some("crates/spop-server/performance.svg"),
     begin: "<!-- begin: cargo xtask bench engine --write -->",
 };
 

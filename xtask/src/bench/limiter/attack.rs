@@ -10,8 +10,8 @@ use super::{Bench, agents, servers};
 use crate::bench::bar::Bar;
 use crate::bench::chart::{Column, Group, Panel, colours};
 use crate::bench::notifies::{Shape, Turn as Asked};
-use crate::bench::table::Table;
 use crate::bench::{Spread, median};
+use crate::markdown::Table;
 
 /// One request a second for each client.
 const LIMIT: [(&str, &str); 2] = [

@@ -5,8 +5,8 @@ use anyhow::Result;
 use super::servers::Done;
 use super::{Bench, servers, store};
 use crate::bench::chart::{Column, Group, Panel, colours};
-use crate::bench::table::Table;
 use crate::bench::{Spread, median};
+use crate::markdown::Table;
 
 /// How a lane writes. The last one is the default.
 const LANES: [Lane; 6] = [

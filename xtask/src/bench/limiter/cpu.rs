@@ -10,8 +10,8 @@ use crate::bench::bar::Bar;
 use crate::bench::chart::{Column, Group, Panel, colours};
 use crate::bench::engine::agent as engine;
 use crate::bench::notifies::{Shape, Turn};
-use crate::bench::table::Table;
 use crate::bench::{Spread, median};
+use crate::markdown::Table;
 
 /// µs that Valkey may cost the agent beyond what it costs without.
 const BEYOND: f64 = 2.5;

@@ -8,7 +8,7 @@ use spop_client::spop_codec::{NotifyBuilder, TypedData};
 
 use super::agents::Counted;
 use super::{Bench, servers};
-use crate::bench::table::Table;
+use crate::markdown::Table;
 
 /// NOTIFYs in flight, all written at once: alone, and as many as the agent takes on one
 /// connection.

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::{Bench, agents, servers, store};
 use crate::bench::bar::Bar;
 use crate::bench::notifies::Shape;
-use crate::bench::table::Table;
+use crate::markdown::Table;
 
 /// In the agent, and in each of its rows below.
 const CLIENTS: u32 = 200_000;

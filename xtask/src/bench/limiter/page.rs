@@ -4,11 +4,11 @@ use anyhow::Result;
 
 use super::{Bench, Results, picture};
 use crate::bench::bar::Bar;
-use crate::bench::page::{Page, machine};
+use crate::page::{Page, machine};
 
 const PAGE: Page = Page {
     path: "agents/spoa-gcra/PERFORMANCE.md",
-    picture: "agents/spoa-gcra/performance.svg",
+    picture: Some("agents/spoa-gcra/performance.svg"),
     begin: "<!-- begin: cargo xtask bench limiter --write -->",
 };
 

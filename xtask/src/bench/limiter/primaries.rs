@@ -5,8 +5,8 @@ use spop_testkit::valkey::{Cluster, Server};
 
 use super::servers::Done;
 use super::{Bench, CLIENTS, MANY, agents, servers};
-use crate::bench::table::Table;
 use crate::bench::{Spread, median};
+use crate::markdown::Table;
 
 /// One turn with one primary and one with three, round after round.
 pub(super) struct Primaries {

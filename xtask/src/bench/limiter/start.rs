@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::Bench;
 use crate::bench::bar::Bar;
 use crate::bench::median;
-use crate::bench::table::Table;
+use crate::markdown::Table;
 
 /// ms.
 const LATEST: f64 = 50.0;

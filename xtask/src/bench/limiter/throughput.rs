@@ -11,8 +11,8 @@ use super::servers::Done;
 use super::{Bench, MANY, agents, servers, store};
 use crate::bench::bar::Bar;
 use crate::bench::chart::{Column, Group, Panel, colours};
-use crate::bench::table::Table;
 use crate::bench::{Spread, median};
+use crate::markdown::Table;
 
 /// Of what valkey-benchmark reaches.
 const SHARE: f64 = 0.9;

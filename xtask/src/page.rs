@@ -1,4 +1,4 @@
-//! A page with figures that a benchmark writes: what is between two lines of it is replaced,
+//! A page with figures that a command writes: what is between two lines of it is replaced,
 //! and nothing else.
 
 use std::fs;
@@ -9,26 +9,30 @@ use spop_testkit::tools::workspace_root;
 /// The second of the two lines.
 const END: &str = "<!-- end -->";
 
-/// A page, and a picture that it shows. Paths are within this workspace.
+/// A page, and the picture that it shows, if it shows one. Paths are within this workspace.
 pub(super) struct Page {
     pub(super) path: &'static str,
-    pub(super) picture: &'static str,
+    pub(super) picture: Option<&'static str>,
     /// The first of the two lines.
     pub(super) begin: &'static str,
 }
 
 impl Page {
     /// Puts the figures into the page, and their picture, if there is one, beside it.
-    pub(super) fn write(&self, figures: &str, picture: Option<String>) -> Result<()> {
-        let Self { path, begin, .. } = *self;
+    pub(super) fn write(&self, figures: &str, svg: Option<String>) -> Result<()> {
+        let Self {
+            path,
+            picture,
+            begin,
+        } = *self;
         let file = workspace_root().join(path);
         let page = fs::read_to_string(&file).with_context(|| path)?;
         let (before, after) = self.around(&page)?;
         fs::write(&file, format!("{before}{begin}\n\n{figures}\n{END}{after}"))?;
         eprintln!("wrote {path}");
-        if let Some(svg) = picture {
-            fs::write(workspace_root().join(self.picture), svg)?;
-            eprintln!("wrote {}", self.picture);
+        if let (Some(picture), Some(svg)) = (picture, svg) {
+            fs::write(workspace_root().join(picture), svg)?;
+            eprintln!("wrote {picture}");
         }
         Ok(())
     }
@@ -47,8 +51,10 @@ impl Page {
     pub(super) fn check(&self) {
         let page = fs::read_to_string(workspace_root().join(self.path)).unwrap();
         self.around(&page).unwrap();
-        let (_, name) = self.picture.rsplit_once('/').unwrap();
-        assert!(page.contains(&format!("]({name})")), "{name} is not shown");
+        if let Some(picture) = self.picture {
+            let (_, name) = picture.rsplit_once('/').unwrap();
+            assert!(page.contains(&format!("]({name})")), "{name} is not shown");
+        }
     }
 }
 
