@@ -13,7 +13,7 @@ use spop_testkit::valkey::Server;
 use tokio::task::{JoinSet, yield_now};
 use tower::{Layer, ServiceExt};
 
-use super::{PATIENCE, client, config, ready, slow, store};
+use super::{PATIENCE, calls, client, config, ready, slow, store};
 
 /// What came of a flood.
 #[derive(Debug, Default)]
@@ -69,13 +69,7 @@ async fn flood(
 
 /// How often the server ran the script.
 pub(super) async fn runs(server: &Server) -> u64 {
-    let text = server.cli(&["info", "commandstats"]).await.unwrap();
-    let calls = |command: &str| -> u64 {
-        let prefix = format!("cmdstat_{command}:calls=");
-        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
-        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-    };
-    calls("evalsha") + calls("eval")
+    calls(server, "evalsha").await + calls(server, "eval").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

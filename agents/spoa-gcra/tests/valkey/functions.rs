@@ -3,21 +3,13 @@
 use spoa_gcra::store::valkey::{Call, Config};
 use spop_testkit::valkey::{Cluster, Server, Setup};
 
-use super::{PATIENCE, allowed, client, config, ready, slow, store};
+use super::{PATIENCE, allowed, calls, client, config, ready, slow, store};
 
 fn functions() -> Config {
     Config {
         call: Call::Fcall,
         ..config()
     }
-}
-
-/// How often the server ran this command.
-async fn calls(server: &Server, command: &str) -> u64 {
-    let text = server.cli(&["info", "commandstats"]).await.unwrap();
-    let prefix = format!("cmdstat_{command}:calls=");
-    let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,9 +152,18 @@ async fn info(server: &Server, section: &str, field: &str) -> u64 {
 
 /// How many commands this server answered with the error `code`.
 async fn errors(server: &Server, code: &str) -> u64 {
-    let text = server.cli(&["info", "errorstats"]).await.unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
-    line.map_or(0, |count| count.trim().parse().unwrap())
+    count(server, "errorstats", &format!("errorstat_{code}:count=")).await
+}
+
+/// How often this server ran the command.
+async fn calls(server: &Server, command: &str) -> u64 {
+    count(server, "commandstats", &format!("cmdstat_{command}:calls=")).await
+}
+
+/// The number behind `prefix` in a section of `INFO`; 0 if nothing was counted yet.
+async fn count(server: &Server, section: &str, prefix: &str) -> u64 {
+    let text = server.cli(&["info", section]).await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(prefix));
+    let number = line.and_then(|line| line.split(',').next());
+    number.map_or(0, |number| number.trim().parse().unwrap())
 }
