@@ -1,0 +1,65 @@
+//! The project's own commands, run as `cargo xtask COMMAND`. Nothing depends on this.
+
+mod bench;
+mod cargo;
+mod demo;
+mod edges;
+mod faults;
+mod fuzz;
+mod markdown;
+mod page;
+mod signals;
+mod test;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Commands for working on this project. Everything they start listens on 127.0.0.1 only
+/// and ends with them.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What each does is said where its options are.
+#[derive(Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Bench(bench::Benchmark),
+    Demo(demo::Options),
+    Faults(faults::Options),
+    Fuzz(fuzz::Options),
+    Test(test::Options),
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let code = runtime.block_on(signals::interruptible(async {
+        match command {
+            Command::Bench(benchmark) => bench::run(benchmark).await,
+            Command::Demo(options) => demo::run(options).await,
+            Command::Faults(options) => faults::run(options).await,
+            Command::Fuzz(options) => fuzz::run(options).await,
+            Command::Test(options) => test::run(options).await,
+        }
+    }));
+    // An interrupted download may still be under way on a thread of its own.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    code
+}
