@@ -30,6 +30,8 @@ pub struct Setup {
     pub agent: SocketAddr,
     /// A second agent, which gets every other request.
     pub second_agent: Option<SocketAddr>,
+    /// A third one.
+    pub third_agent: Option<SocketAddr>,
     /// The web service behind it.
     pub web: SocketAddr,
     /// How long it waits for the agent; None leaves the 15 ms of the shipped file. A test
@@ -46,6 +48,7 @@ impl Setup {
         Self {
             agent,
             second_agent: None,
+            third_agent: None,
             web,
             timeout: None,
             changes: Vec::new(),
@@ -161,8 +164,8 @@ impl Server {
         format!("http://{}/", self.stats)
     }
 
-    /// What HAProxy thinks of a server, such as `UP` or `DOWN`: `spoe-agents` holds `agent1`
-    /// and `agent2`, `web` holds `web`.
+    /// What HAProxy thinks of a server, such as `UP` or `DOWN`: `spoe-agents` holds `agent1`,
+    /// `agent2` and `agent3`, `web` holds `web`.
     ///
     /// # Errors
     /// When the statistics cannot be had or have no such server.
@@ -256,24 +259,41 @@ fn changed_copy(shipped: &Path, changes: &[(&str, &str)], dir: &Path) -> Result<
     Ok(path)
 }
 
-/// Asks a HAProxy whether it takes the shipped files, with one agent and with two.
+/// Asks a HAProxy whether it takes the shipped files: with one agent, two or three, and with
+/// one name for all of them.
 ///
 /// # Errors
 /// When it finds a mistake or has so much as a warning, with what it said.
 pub fn check_shipped_files(haproxy: &Haproxy) -> Result<()> {
-    let somewhere = SocketAddr::from(([127, 0, 0, 1], 9000));
-    let mut setup = Setup::new(somewhere, somewhere);
-    for second_agent in [None, Some(SocketAddr::from(([127, 0, 0, 1], 9001)))] {
-        setup.second_agent = second_agent;
+    let [first, second, third] =
+        [9000, 9001, 9002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut setup = Setup::new(first, first);
+    let mut environments = vec![environment(&setup)];
+    setup.second_agent = Some(second);
+    environments.push(environment(&setup));
+    setup.third_agent = Some(third);
+    environments.push(environment(&setup));
+    // Names that nobody knows: HAProxy starts before they exist.
+    environments.push(vec![
+        ("SPOE_AGENT", "spoe-agent.invalid:9000".to_owned()),
+        ("SPOE_AGENT_REPLICAS", "12".to_owned()),
+        ("WEB_BACKEND", "web.invalid:80".to_owned()),
+        ("THREADS", "1".to_owned()),
+        ("MAXCONN", "1000".to_owned()),
+    ]);
+    for environment in environments {
         let mut command = haproxy.program().command();
         command
             .args(["-c", "-dW", "-f"])
             .arg(workspace_root().join(SHIPPED));
-        set_environment(&mut command, &environment(&setup));
+        set_environment(&mut command, &environment);
         let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!("HAProxy {} refuses {SHIPPED}:\n{said}", haproxy.version());
+            bail!(
+                "HAProxy {} refuses {SHIPPED} with {environment:?}:\n{said}",
+                haproxy.version()
+            );
         }
     }
     Ok(())
@@ -288,6 +308,9 @@ fn environment(setup: &Setup) -> Vec<(&'static str, String)> {
     if let Some(agent) = setup.second_agent {
         environment.push(("SPOE_AGENT_2", agent.to_string()));
     }
+    if let Some(agent) = setup.third_agent {
+        environment.push(("SPOE_AGENT_3", agent.to_string()));
+    }
     if let Some(timeout) = setup.timeout {
         environment.push(("SPOE_TIMEOUT", format!("{}ms", timeout.as_millis())));
     }
@@ -295,9 +318,17 @@ fn environment(setup: &Setup) -> Vec<(&'static str, String)> {
 }
 
 fn set_environment(command: &mut Command, environment: &[(&'static str, String)]) {
-    command
-        .env_remove("SPOE_AGENT_2")
-        .env_remove("SPOE_TIMEOUT");
+    // The shipped files' optional settings, should whoever runs the tests have them set.
+    for name in [
+        "SPOE_AGENT_2",
+        "SPOE_AGENT_3",
+        "SPOE_AGENT_REPLICAS",
+        "SPOE_TIMEOUT",
+        "THREADS",
+        "MAXCONN",
+    ] {
+        command.env_remove(name);
+    }
     for (name, value) in environment {
         command.env(name, value);
     }

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod connects;
+mod create_cluster;
 mod decides;
 mod floods;
 mod functions;
