@@ -1,7 +1,8 @@
-//! The dependencies that must not exist: what each layer must not reach, proved from
-//! Cargo's own resolution.
+//! The dependencies that must not exist: what each layer must not reach, and what needs a newer
+//! Rust than the workspace says; proved from Cargo's own resolution.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use crate::cargo::{cargo, output};
 
@@ -19,6 +20,11 @@ const FORBIDDEN: [(&str, &[&str]); 3] = [
 
 /// Fails with the first forbidden edge found.
 pub(crate) async fn check() -> Result<()> {
+    layers().await?;
+    oldest_rust().await
+}
+
+async fn layers() -> Result<()> {
     for (package, forbidden) in FORBIDDEN {
         let tree = ["tree", "-p", package, "-e", "normal", "--prefix", "none"];
         let tree = output(&mut cargo(tree)).await?;
@@ -47,4 +53,65 @@ pub(crate) async fn check() -> Result<()> {
     }
     println!("spop-codec switches on no feature \"std\"");
     Ok(())
+}
+
+/// No package of what users compile may ask for a newer Rust than ours do. (What our own code
+/// takes of the standard library, Clippy compares with the version.)
+async fn oldest_rust() -> Result<()> {
+    let metadata = [
+        "metadata",
+        "--format-version",
+        "1",
+        "--all-features",
+        "--locked",
+    ];
+    let metadata: Value = serde_json::from_str(&output(&mut cargo(metadata)).await?)?;
+    let packages = metadata.get("packages").and_then(Value::as_array);
+    let packages = packages.context("Cargo names no packages")?;
+    let text = |package: &Value, key: &str| Some(package.get(key)?.as_str()?.to_owned());
+    let asks = |name: &str, version: &str| {
+        let package = packages.iter().find(|package| {
+            text(package, "name").as_deref() == Some(name)
+                && text(package, "version").as_deref() == Some(version)
+        })?;
+        text(package, "rust_version")
+    };
+
+    let tree = [
+        "tree",
+        "--all-features",
+        "-e",
+        "normal,build",
+        "--target",
+        "all",
+        "--prefix",
+        "none",
+    ];
+    let tree = output(&mut cargo(tree)).await?;
+    // Lines such as `tokio v1.48.0 (proc-macro) (*)`.
+    let mut used: Vec<_> = tree
+        .lines()
+        .filter_map(|line| line.split_once(" v"))
+        .filter_map(|(name, rest)| Some((name, rest.split(' ').next()?)))
+        .collect();
+    used.sort_unstable();
+    used.dedup();
+
+    let ours = asks("spop-codec", env!("CARGO_PKG_VERSION")).context("no rust-version")?;
+    let allowed = parts(&ours);
+    for (name, version) in &used {
+        if let Some(asked) = asks(name, version)
+            && parts(&asked) > allowed
+        {
+            bail!("{name} {version} needs Rust {asked}, and Cargo.toml says rust-version {ours}");
+        }
+    }
+    println!("{} packages need no newer Rust than {ours}", used.len());
+    Ok(())
+}
+
+/// `1.88` and `1.88.0` as numbers that compare alike.
+fn parts(version: &str) -> [u32; 3] {
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    [(); 3].map(|()| numbers.next().unwrap_or(0))
 }

@@ -2,10 +2,12 @@
 
 mod bench;
 mod cargo;
+mod deb;
 mod demo;
 mod edges;
 mod faults;
 mod fuzz;
+pub mod image;
 mod markdown;
 mod page;
 mod signals;
@@ -30,9 +32,11 @@ struct Arguments {
 enum Command {
     #[command(subcommand)]
     Bench(bench::Benchmark),
+    Deb(deb::Options),
     Demo(demo::Options),
     Faults(faults::Options),
     Fuzz(fuzz::Options),
+    Image(image::Options),
     Test(test::Options),
 }
 
@@ -53,9 +57,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(signals::interruptible(async {
         match command {
             Command::Bench(benchmark) => bench::run(benchmark).await,
+            Command::Deb(options) => deb::run(options).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Faults(options) => faults::run(options).await,
             Command::Fuzz(options) => fuzz::run(options).await,
+            Command::Image(options) => image::run(options).await,
             Command::Test(options) => test::run(options).await,
         }
     }));

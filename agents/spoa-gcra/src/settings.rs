@@ -6,12 +6,12 @@
 
 mod access;
 mod error;
+mod listen;
 mod node;
 mod table;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread::available_parallelism;
@@ -21,21 +21,23 @@ use tracing_subscriber::EnvFilter;
 
 pub use access::Access;
 pub use error::{Problem, SettingsError};
+pub use listen::Listen;
 pub use node::{BadNode, ValkeyNode};
-pub use table::{Accepts, Setting, TABLE, help_table, markdown_table};
+pub use table::{Accepts, Setting, TABLE, environment_file, help_table, markdown_table};
 
 use crate::gcra::Quota;
 use crate::identity::TrustedProxies;
 use crate::policy::{self, Defaults, PolicySource};
 use crate::store::failure::FailurePolicy;
 use crate::store::valkey;
+use listen::HostAndPort;
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// `SPOE_ADDR`: where to listen, `ADDRESS:PORT` or `HOST:PORT`; not yet resolved.
-    pub listen: String,
+    /// `SPOE_ADDR`: where to listen.
+    pub listen: Listen,
     /// `SPOA_ADMIN_ADDR`: where metrics are shown. `None`: nowhere.
     pub admin: Option<AdminAddr>,
     /// `VALKEY_NODES`: the servers that keep the state. Empty: this process does.
@@ -99,6 +101,14 @@ impl Settings {
         Ok(settings)
     }
 
+    /// `SPOE_ADDR` in this process's environment, whatever the others are.
+    ///
+    /// # Errors
+    /// If it is not acceptable.
+    pub fn listen_from_env() -> Result<Listen, SettingsError> {
+        Values(|name: &str| std::env::var_os(name)).parsed(&table::ADDR)
+    }
+
     /// The settings that `lookup` finds by their names. White space around a value does not
     /// count. An empty value is as bad as any other, except of `VALKEY_*`, `SPOA_CONFIG` and
     /// `RUST_LOG`, where it is the same as none.
@@ -110,7 +120,7 @@ impl Settings {
         let quota = values.quota()?;
         let (valkey, valkey_access) = values.access(values.nodes()?)?;
         Ok(Self {
-            listen: values.parsed::<ListenAddress>(&table::ADDR)?.0,
+            listen: values.parsed(&table::ADDR)?,
             admin: values.admin()?,
             valkey,
             valkey_access,
@@ -297,7 +307,7 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
             return Ok(None);
         }
         Ok(Some(AdminAddr {
-            addr: self.parsed::<ListenAddress>(&table::ADMIN_ADDR)?.0,
+            addr: self.parsed::<HostAndPort>(&table::ADMIN_ADDR)?.0,
             required: set.is_some(),
         }))
     }
@@ -323,28 +333,6 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
             return self.number(&table::WORKER_THREADS);
         }
         Ok(available_parallelism().map_or(1, |cpus| cpus.get().min(1024)))
-    }
-}
-
-/// `ADDRESS:PORT` or `HOST:PORT`.
-struct ListenAddress(String);
-
-impl FromStr for ListenAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        if text.parse::<SocketAddr>().is_err() {
-            let (host, port) = text.rsplit_once(':').ok_or("no port")?;
-            if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err("the port is not a number");
-            }
-            port.parse::<u16>().map_err(|_| "the port is above 65535")?;
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            if host.is_empty() || !host.bytes().all(allowed) {
-                return Err("neither an address nor a host name before the port");
-            }
-        }
-        Ok(Self(text.to_owned()))
     }
 }
 

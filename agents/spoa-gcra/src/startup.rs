@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use redis::ConnectionAddr;
+use spop_server::{BoundListener, Endpoint, ListenError};
 use tokio::net::{TcpListener, lookup_host};
 use tracing::warn;
 
-use crate::settings::{AdminAddr, Settings, ValkeyNode};
+use crate::settings::{AdminAddr, Listen, Settings, ValkeyNode};
 use crate::store::valkey;
 
 /// Why the agent does not start. One line, which names the variable, its value and what to
@@ -17,13 +18,19 @@ use crate::store::valkey;
 #[non_exhaustive]
 pub enum StartError {
     /// `SPOE_ADDR` cannot be listened on.
-    #[error(
-        "SPOE_ADDR={addr:?}: cannot listen: {error}; give an address of this host and a free port"
-    )]
+    #[error("SPOE_ADDR={:?}: {error}{}", addr.to_string(), what_to_do(error))]
     Listen {
         /// The address as given.
+        addr: Listen,
+        /// What is in the way.
+        error: ListenError,
+    },
+    /// The host name in `SPOE_ADDR` has no address.
+    #[error("SPOE_ADDR={addr:?}: no such name: {error}; give an address or a name of this host")]
+    ListenName {
+        /// The host name and port as given.
         addr: String,
-        /// What the system said.
+        /// What the resolver said.
         error: io::Error,
     },
     /// `SPOA_ADMIN_ADDR` is set and cannot be listened on.
@@ -87,16 +94,27 @@ pub async fn resolve_nodes(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Listens on `SPOE_ADDR`.
+/// Listens on `SPOE_ADDR`: of a name's addresses, on the first where that is possible.
 ///
 /// # Errors
-/// [`StartError::Listen`].
-pub async fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listening = bind(&settings.listen).await;
-    listening.map_err(|error| StartError::Listen {
-        addr: settings.listen.clone(),
+/// [`StartError::Listen`] and [`StartError::ListenName`].
+pub async fn listen(settings: &Settings) -> Result<BoundListener, StartError> {
+    let name = match &settings.listen {
+        Listen::At(endpoint) => return bind(settings, endpoint).await,
+        Listen::Name(name) => name,
+    };
+    let unknown = |error| StartError::ListenName {
+        addr: name.clone(),
         error,
-    })
+    };
+    let mut result = Err(unknown(io::ErrorKind::NotFound.into()));
+    for address in lookup_host(name).await.map_err(unknown)? {
+        result = bind(settings, &Endpoint::Tcp(address)).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// Listens on `SPOA_ADMIN_ADDR`. `None`: it is off, or nobody has set it and the default
@@ -110,7 +128,7 @@ pub async fn listen_admin(
     let Some(AdminAddr { addr, required }) = &settings.admin else {
         return Ok(None);
     };
-    match bind(addr).await {
+    match bind_tcp(addr).await {
         Ok(listening) => Ok(Some(listening)),
         Err(error) if *required => Err(StartError::ListenAdmin {
             addr: addr.clone(),
@@ -126,7 +144,30 @@ pub async fn listen_admin(
     }
 }
 
-async fn bind(addr: &str) -> io::Result<(TcpListener, SocketAddr)> {
+async fn bind(settings: &Settings, endpoint: &Endpoint) -> Result<BoundListener, StartError> {
+    let bound = endpoint.bind().await;
+    bound.map_err(|error| StartError::Listen {
+        addr: settings.listen.clone(),
+        error,
+    })
+}
+
+/// Where the error itself does not say it.
+fn what_to_do(error: &ListenError) -> &'static str {
+    match error {
+        ListenError::Io { endpoint, .. } => match endpoint {
+            Endpoint::Tcp(_) => "; give an address of this host, and a port that is not reserved",
+            Endpoint::Unix(_) => "; give a path in a directory that this user may write to",
+            _ => "; give another address",
+        },
+        ListenError::NotInherited { .. } => {
+            "; use fd@ below a systemd socket unit only, with its FileDescriptorName="
+        }
+        _ => "",
+    }
+}
+
+async fn bind_tcp(addr: &str) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))

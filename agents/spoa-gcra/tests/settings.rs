@@ -109,6 +109,40 @@ fn addresses() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     refused(&[("SPOE_ADDR", &addr)], &["SPOE_ADDR=", &addr, "in use"]);
+    let by_name = addr.replace("127.0.0.1", "localhost");
+    refused(
+        &[("SPOE_ADDR", &by_name)],
+        &["SPOE_ADDR=", &by_name, &addr, "in use"],
+    );
+    refused(
+        &[("SPOE_ADDR", "nobody.invalid:9000")],
+        &["SPOE_ADDR=\"nobody.invalid:9000\"", "no such name"],
+    );
+    // RFC 5737: nobody's address.
+    refused(
+        &[("SPOE_ADDR", "192.0.2.1:9000")],
+        &["SPOE_ADDR=", "192.0.2.1:9000", "an address of this host"],
+    );
+    refused(
+        &[("SPOE_ADDR", "unix@/nowhere/agent.sock")],
+        &[
+            "SPOE_ADDR=",
+            "unix@/nowhere/agent.sock",
+            "a path in a directory",
+        ],
+    );
+    refused(
+        &[("SPOE_ADDR", "unix@/etc/passwd")],
+        &["SPOE_ADDR=", "/etc/passwd exists and is not a socket"],
+    );
+    refused(
+        &[("SPOE_ADDR", "fd@spop")],
+        &["SPOE_ADDR=\"fd@spop\"", "was not passed", "socket unit"],
+    );
+    refused(
+        &[("SPOE_ADDR", "udp@127.0.0.1:9000")],
+        &["SPOE_ADDR=", "unix@PATH", "fd@NAME"],
+    );
     refused(
         &[("SPOA_ADMIN_ADDR", "9001")],
         &["SPOA_ADMIN_ADDR=\"9001\"", "off"],
@@ -251,4 +285,19 @@ fn help_lists_every_setting() {
 fn the_readme_has_the_table() {
     let readme = include_str!("../README.md");
     assert!(readme.contains(&spoa_gcra::settings::markdown_table()));
+}
+
+/// After a change: `cargo test -p spoa-gcra --test settings -- --nocapture` prints what
+/// belongs there.
+#[test]
+fn systemds_file_has_every_setting() {
+    let shipped = include_str!("../../../deploy/systemd/spoa-gcra.env");
+    let made = spoa_gcra::settings::environment_file();
+    if shipped != made {
+        println!("{made}");
+    }
+    assert!(
+        shipped == made,
+        "deploy/systemd/spoa-gcra.env is out of date"
+    );
 }

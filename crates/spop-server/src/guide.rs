@@ -9,6 +9,8 @@
 //! 7. [Drain](drain): how to stop and restart without losing a decision.
 //! 8. [TLS](tls): certificates on both sides.
 //! 9. [Metrics](metrics): what the engine tells, and what layers tell.
+//! 10. [HAProxy](haproxy): its side in detail, version by version, and where it surprises.
+//! 11. [Questions](questions): what users of SPOE agents ask, and where the answer is.
 //!
 //! Every example is compiled, and run where it can end, by `cargo test --doc`.
 
@@ -55,3 +57,9 @@ pub mod tls {}
 
 #[doc = include_str!("guide/metrics.md")]
 pub mod metrics {}
+
+#[doc = include_str!("guide/haproxy.md")]
+pub mod haproxy {}
+
+#[doc = include_str!("guide/questions.md")]
+pub mod questions {}

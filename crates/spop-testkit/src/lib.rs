@@ -7,6 +7,7 @@
 //! result.
 
 pub mod agent;
+pub mod containers;
 mod debian;
 pub mod haproxy;
 pub mod http;

@@ -4,7 +4,19 @@
 //! system service, changes nothing outside `target`, and `cargo clean` takes it away again.
 //! Unpacked once, it stays; test binaries that run at the same time wait for each other.
 
+mod actions;
+mod argo_cd;
+mod busybox;
+mod compose;
 mod haproxy;
+mod kubernetes;
+mod kustomize;
+mod node;
+mod podman;
+mod podman_compose;
+mod registry;
+mod skopeo;
+mod systemd;
 mod valkey;
 
 use std::env;
@@ -18,7 +30,18 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::debian::{self, Suite};
 
+pub use actions::actionlint;
+pub use argo_cd::argo_cd;
+pub use busybox::Busybox;
+pub use compose::compose;
 pub use haproxy::Haproxy;
+pub use kubernetes::kubernetes_schemas;
+pub use kustomize::kustomize;
+pub use podman::Podman;
+pub use podman_compose::podman_compose;
+pub use registry::registry;
+pub use skopeo::skopeo;
+pub use systemd::Systemd;
 pub use valkey::Valkey;
 
 /// A program that can be started: one of the system's, or one from an unpacked tree, which
@@ -58,6 +81,8 @@ impl Program {
                     continue;
                 }
                 loader = loader.or_else(|| loader_in(&dir));
+                // Where systemd keeps what only its own programs use.
+                dirs.extend(Some(dir.join("systemd")).filter(|own| own.is_dir()));
                 dirs.push(dir);
             }
         }
@@ -129,37 +154,68 @@ pub fn wrk() -> Result<Program> {
 /// `program` from the tree `name`, which is unpacked from the first of `suites` that has
 /// `packages`, unless an earlier run did so.
 fn unpacked(name: &str, packages: &[&str], program: &str, suites: &[Suite]) -> Result<Program> {
-    let tools = tools_dir();
-    let tree = tools.join(name);
-    if !tree.exists() {
-        fs::create_dir_all(&tools)?;
-        let lock = File::create(tools.join("lock"))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
-        // Another process may have been faster; the lock ends with this block.
-        if !tree.exists() {
-            eprintln!("{name}: not here yet, unpacking it below target/tools (about 10 s)");
-            unpack_first(packages, suites, &tools, &tree)?;
-        }
-    }
+    let tree = kept(name, |scratch, root| {
+        unpack_first(packages, suites, scratch, root)
+    })?;
     Program::in_tree(&tree, program)
 }
 
-/// Unpacks beside the tree and moves it there whole, so that no half of one is ever seen.
-fn unpack_first(packages: &[&str], suites: &[Suite], tools: &Path, tree: &Path) -> Result<()> {
-    // One name, as the lock is held: what an interrupted run left there is removed.
-    let scratch = tools.join(".unpacking");
-    let root = scratch.join("root");
-    let mut result = Err(anyhow!("nowhere to look"));
-    for &suite in suites {
+/// The directory `name` below `target/tools`. Unless an earlier run did so, `fill` makes what
+/// belongs there: at its second argument, with its first to work in. It is then moved there
+/// whole, so that no half of one is ever seen.
+fn kept(name: &str, fill: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
+    let tools = tools_dir();
+    let tree = tools.join(name);
+    if tree.exists() {
+        return Ok(tree);
+    }
+    fs::create_dir_all(&tools)?;
+    let lock = File::create(tools.join("lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    // Another process may have been faster; the lock ends with this function.
+    if !tree.exists() {
+        eprintln!("{name}: not here yet, unpacking it below target/tools (about 10 s)");
+        // One name, as the lock is held: what an interrupted run left there is removed.
+        let scratch = tools.join(".unpacking");
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch)?;
-        result = debian::unpack(suite, packages, &scratch, &root);
+        let root = scratch.join("root");
+        let filled = fill(&scratch, &root);
+        if filled.is_ok() {
+            fs::rename(&root, &tree)?;
+        }
+        let _ = fs::remove_dir_all(&scratch);
+        filled?;
+    }
+    Ok(tree)
+}
+
+/// Runs to the end; the first line of what it complained about is the error.
+fn run_quietly(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("{name} cannot be run"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first = said.lines().find(|line| !line.trim().is_empty());
+        bail!("{name} failed: {}", first.unwrap_or("it did not say why"));
+    }
+    Ok(())
+}
+
+/// Unpacks the packages from the first suite that has them.
+fn unpack_first(packages: &[&str], suites: &[Suite], scratch: &Path, root: &Path) -> Result<()> {
+    let mut result = Err(anyhow!("nowhere to look"));
+    for &suite in suites {
+        let state = scratch.join("apt");
+        let _ = fs::remove_dir_all(&state);
+        let _ = fs::remove_dir_all(root);
+        result = debian::unpack(suite, packages, &state, root);
         if result.is_ok() {
-            fs::rename(&root, tree)?;
             break;
         }
     }
-    let _ = fs::remove_dir_all(&scratch);
     result
 }
 

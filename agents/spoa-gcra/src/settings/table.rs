@@ -83,8 +83,8 @@ pub(super) static ADDR: Setting = Setting {
     name: "SPOE_ADDR",
     unit: "",
     default: "0.0.0.0:9000",
-    accepts: Accepts::Text("ADDRESS:PORT or HOST:PORT"),
-    meaning: "where to listen",
+    accepts: Accepts::Text("ADDRESS:PORT, HOST:PORT, unix@PATH, abns@NAME, or fd@NAME"),
+    meaning: "where to listen; fd@NAME: on a socket of systemd's",
 };
 
 pub(super) static ADMIN_ADDR: Setting = Setting {
@@ -303,6 +303,30 @@ pub fn markdown_table() -> String {
         );
     }
     table
+}
+
+/// [`TABLE`] as a file for systemd's `EnvironmentFile=`: what each variable means, what it
+/// accepts, and its default, commented out.
+pub fn environment_file() -> String {
+    let mut file = String::from(
+        "# The settings of spoa-gcra.service: what is commented out is the default, but for\n\
+         # SPOE_ADDR, which is 127.0.0.1:9000 there. `systemctl restart spoa-gcra` applies them.\n",
+    );
+    for Setting {
+        name,
+        unit,
+        default,
+        accepts,
+        meaning,
+    } in TABLE
+    {
+        let space = if unit.is_empty() { "" } else { " " };
+        let _ = writeln!(
+            file,
+            "\n# {meaning}\n# ({accepts}{space}{unit})\n#{name}={default}"
+        );
+    }
+    file
 }
 
 /// [`TABLE`] as `--help` shows it: what each variable means, and in a second line what it

@@ -28,7 +28,7 @@ fn refused(name: &str, value: &str) -> String {
 #[test]
 fn nothing_set_gives_the_defaults() {
     let settings = load(&[]).unwrap();
-    assert_eq!(settings.listen, "0.0.0.0:9000");
+    assert_eq!(settings.listen.to_string(), "0.0.0.0:9000");
     let admin = AdminAddr {
         addr: "127.0.0.1:9001".to_owned(),
         required: false,
@@ -75,7 +75,7 @@ fn everything_can_be_set() {
         ("RUST_LOG", "warn,spop_server=debug"),
     ])
     .unwrap();
-    assert_eq!(settings.listen, "[::1]:0");
+    assert_eq!(settings.listen.to_string(), "[::1]:0");
     let admin = AdminAddr {
         addr: "metrics:9001".to_owned(),
         required: true,
@@ -218,8 +218,12 @@ fn an_address_to_listen_on_needs_a_host_and_a_port() {
         "localhost:0",
         "spoe-agent.svc:65535",
         "h_1:1",
+        "unix@/run/agent.sock",
+        "abns@agent",
+        "fd@spop",
     ] {
-        assert_eq!(load(&[("SPOE_ADDR", good)]).unwrap().listen, good);
+        let listen = load(&[("SPOE_ADDR", good)]).unwrap().listen;
+        assert_eq!(listen.to_string(), good);
     }
     for bad in [
         "",
@@ -237,6 +241,9 @@ fn an_address_to_listen_on_needs_a_host_and_a_port() {
         "a b:1",
         "a\nb:1",
         "[::1:9000",
+        "unix@",
+        "fd@",
+        "udp@127.0.0.1:9000",
     ] {
         refused("SPOE_ADDR", bad);
     }
@@ -394,7 +401,17 @@ fn the_admin_listener_has_an_address_or_is_off() {
     let off = load(&[("SPOA_ADMIN_ADDR", "off")]).unwrap();
     let shown = off.summary();
     assert!(shown.contains("SPOA_ADMIN_ADDR       off\n"), "{shown}");
-    for bad in ["", "9001", "on", "OFF", "127.0.0.1", "127.0.0.1:x", ":9001"] {
+    for bad in [
+        "",
+        "9001",
+        "on",
+        "OFF",
+        "127.0.0.1",
+        "127.0.0.1:x",
+        ":9001",
+        "unix@/a",
+        "fd@3",
+    ] {
         let line = refused("SPOA_ADMIN_ADDR", bad);
         assert!(line.ends_with("HOST:PORT, or off"), "{line}");
     }

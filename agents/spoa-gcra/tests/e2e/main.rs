@@ -16,5 +16,6 @@ mod agents;
 mod clients;
 mod limits;
 mod policies;
+mod rolling;
 mod site;
 mod valkeys;

@@ -1,0 +1,145 @@
+//! Where to listen: what an [`Endpoint`] says, or a host name, which is resolved later.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use spop_server::Endpoint;
+
+/// `SPOE_ADDR`: `ADDRESS:PORT`, `HOST:PORT`, `unix@PATH`, `abns@NAME` or `fd@NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// Known as it stands.
+    At(Endpoint),
+    /// A host name and a port, not yet resolved.
+    Name(String),
+}
+
+impl Listen {
+    /// Where a process of this host finds the agent: as [`Listen`], but for every address of
+    /// the host its loopback address.
+    ///
+    /// # Errors
+    /// What is missing, if the text does not say where that is: the address of a socket that
+    /// was passed, the port that the system chose.
+    pub fn from_this_host(&self) -> Result<Self, &'static str> {
+        match self {
+            Self::At(Endpoint::Inherited(_)) => Err("systemd knows where that socket listens"),
+            Self::At(Endpoint::Tcp(addr)) if addr.port() == 0 => Err("the system chose the port"),
+            Self::At(Endpoint::Tcp(addr)) => {
+                let mut addr = *addr;
+                if addr.ip().is_unspecified() {
+                    addr.set_ip(match addr {
+                        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                    });
+                }
+                Ok(Self::At(Endpoint::Tcp(addr)))
+            }
+            Self::Name(name) if name.ends_with(":0") => Err("the system chose the port"),
+            Self::At(_) | Self::Name(_) => Ok(self.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(endpoint) => endpoint.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.contains(char::is_control) {
+            return Err("it holds a control character");
+        }
+        if let Ok(endpoint) = text.parse() {
+            return Ok(Self::At(endpoint));
+        }
+        if text.contains('@') || text.starts_with("unix:") {
+            return Err("neither unix@PATH, abns@NAME nor fd@NAME");
+        }
+        HostAndPort::from_str(text).map(|HostAndPort(name)| Self::Name(name))
+    }
+}
+
+/// `ADDRESS:PORT` or `HOST:PORT`.
+pub(super) struct HostAndPort(pub(super) String);
+
+impl FromStr for HostAndPort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.parse::<SocketAddr>().is_err() {
+            let (host, port) = text.rsplit_once(':').ok_or("no port")?;
+            if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err("the port is not a number");
+            }
+            port.parse::<u16>().map_err(|_| "the port is above 65535")?;
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if host.is_empty() || !host.bytes().all(allowed) {
+                return Err("neither an address nor a host name before the port");
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_shown() {
+        for (text, shown) in [
+            ("0.0.0.0:9000", "0.0.0.0:9000"),
+            ("[::1]:0", "[::1]:0"),
+            ("localhost:9000", "localhost:9000"),
+            ("unix@/run/a b.sock", "unix@/run/a b.sock"),
+            ("unix:/run/agent.sock", "unix@/run/agent.sock"),
+            ("/run/agent.sock", "unix@/run/agent.sock"),
+            ("abns@agent", "abns@agent"),
+            ("fd@spop", "fd@spop"),
+            ("fd@3", "fd@3"),
+        ] {
+            let listen: Listen = text.parse().unwrap();
+            assert_eq!(listen.to_string(), shown);
+        }
+        for bad in [
+            "unix@",
+            "unix:",
+            "udp@a:1",
+            "fd@",
+            "unix@/a\nb",
+            "abns@\u{7f}",
+        ] {
+            assert!(bad.parse::<Listen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_way_there_from_this_host() {
+        let from_here = |text: &str| {
+            let listen: Listen = text.parse().unwrap();
+            listen.from_this_host().map(|found| found.to_string())
+        };
+        for (listening, found) in [
+            ("0.0.0.0:9000", "127.0.0.1:9000"),
+            ("[::]:9000", "[::1]:9000"),
+            ("192.0.2.1:9000", "192.0.2.1:9000"),
+            ("agent.example:9000", "agent.example:9000"),
+            ("unix@/run/agent.sock", "unix@/run/agent.sock"),
+            ("abns@agent", "abns@agent"),
+        ] {
+            assert_eq!(from_here(listening).as_deref(), Ok(found));
+        }
+        for nowhere in ["fd@spop", "127.0.0.1:0", "localhost:0"] {
+            assert!(from_here(nowhere).is_err(), "{nowhere}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What systemd is told of a service with `Type=notify` (sd_notify(3)). Without the variable
+//! NOTIFY_SOCKET, which systemd sets for those, nobody is told anything.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// For what no timeout counts: the end of the process, a machine that is busy.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// It serves; or what it has read again is in force. `status` is one line for
+/// `systemctl status`.
+pub(crate) fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// It reads its policies again, until it is [`ready`].
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        // systemd from 253 on wants to know when.
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => warn!(%error, "cannot tell systemd the time"),
+    }
+}
+
+/// It stops, which takes at most so long: longer than `TimeoutStopSec=`, if need be.
+pub(crate) fn stopping(longest: Duration) {
+    let micros = (longest + MARGIN).as_micros();
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::ExtendTimeoutUsec(micros.try_into().unwrap_or(u32::MAX)),
+        NotifyState::Status("stopping: health checks fail, requests in flight are answered"),
+    ]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "cannot tell systemd");
+    }
+}
