@@ -125,6 +125,8 @@ struct Readme;
 #[cfg(doctest)]
 struct CrateReadme;
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod config;
 mod connection;
 mod error;

@@ -1,0 +1,88 @@
+//! What a list may hold, and what is said of one that holds something else.
+
+use std::fs;
+
+use super::*;
+
+fn sources(text: &str) -> Result<Vec<(u8, PathBuf)>, String> {
+    text.parse().map(|Sources(sources)| sources)
+}
+
+#[test]
+fn sources_are_scores_and_files() {
+    assert_eq!(sources(""), Ok(Vec::new()));
+    let both = vec![(100, "/etc/block.txt".into()), (0, "a=b".into())];
+    assert_eq!(sources(" 100 = /etc/block.txt , 0=a=b, "), Ok(both));
+    for bad in ["101=a", "-1=a", "x=a", "=a", "/etc/block.txt", "1.5=a"] {
+        let said = sources(&format!("50=good,{bad}")).unwrap_err();
+        let expected = format!("{bad:?} is not SCORE=FILE, with a score from 0 to 100");
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn lists_have_addresses_networks_comments_and_blank_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let (block, allow) = (dir.path().join("block"), dir.path().join("allow"));
+    let text = b"# caf\xe9\n\n192.0.2.0/24\r\n  198.51.100.7 ; SBL1 \n2001:db8::/32#x\n\
+                 10.1.2.3/8\n::ffff:203.0.113.0/120\n2001:db9::1";
+    fs::write(&block, text).unwrap();
+    fs::write(&allow, "192.0.2.1\n").unwrap();
+    let files = vec![(100, block), (0, allow)];
+    let lists = Lists::read(&Sources(files)).unwrap();
+    let counts: Vec<_> = lists.files.iter().map(|file| (file.0, file.1)).collect();
+    assert_eq!(counts, [(100, 6), (0, 1)]);
+    for (address, score) in [
+        ("192.0.2.2", 100),
+        ("192.0.2.1", 0),
+        ("198.51.100.7", 100),
+        ("198.51.100.8", 0),
+        ("2001:db8::1", 100),
+        ("2001:db9::1", 100),
+        ("2001:db9::2", 0),
+        ("10.255.0.0", 100),
+        ("203.0.113.1", 100),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!(lists.table.score(address), score, "{address}");
+    }
+    let shown = lists.to_string();
+    assert!(shown.starts_with("lists read in 0."), "{shown}");
+    assert!(
+        shown.contains("\n  score 100         6 networks  /"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_one_line_with_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("list");
+    let shown = path.display().to_string();
+    let said = |path: &Path| {
+        let error = Lists::read(&Sources(vec![(1, path.to_owned())])).unwrap_err();
+        format!("{error:#}")
+    };
+    let missing = said(&path);
+    let begin = format!("{shown}: cannot be read: No such file");
+    assert!(missing.starts_with(&begin), "{missing}");
+    assert!(said(dir.path()).ends_with(": not a file"));
+    assert!(said("/dev/zero".as_ref()).ends_with(": not a file"));
+    for bad in [
+        "10.0.0.0/33",
+        "10.0.0.0/255.0.0.0",
+        "10.0.0",
+        "2001:db8::/129",
+        "example.org",
+        "10.0.0.1 10.0.0.2",
+        "10.0.0.1-10.0.0.9",
+    ] {
+        fs::write(&path, format!("# one\n10.0.0.0/8\n\n{bad}\nworse\n")).unwrap();
+        let expected = format!("{shown}:4: {bad:?} is neither an address nor a CIDR network");
+        assert_eq!(said(&path), expected);
+    }
+    fs::write(&path, b"\xff\n").unwrap();
+    assert!(said(&path).contains(":1: "));
+    fs::write(&path, "x".repeat(1 << 20)).unwrap();
+    assert!(said(&path).len() < 300);
+}

@@ -1,0 +1,243 @@
+//! The admin listener: metrics and health over HTTP/1.1, for whoever runs the agent. Needs the
+//! feature `admin`.
+//!
+//! | path | |
+//! |---|---|
+//! | `/livez` | 200: the process answers |
+//! | `/readyz` | 200 while the agent serves; 503 before that, and from the signal to stop on |
+//! | any other | a [page](Admin::page) of the agent's own, such as `/metrics` |
+//!
+//! Everything else is 404, and every method but GET and HEAD is 405. There is no TLS and no
+//! password: it is for the machine itself or for a network that only its operators are in.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use spop_server::admin::{Admin, Counters, PROMETHEUS, Readiness};
+//! use spop_server::{Config, Observer, Router, ServeError, serve};
+//! use tokio::net::TcpListener;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), ServeError> {
+//!     let counters = Arc::new(Counters::default());
+//!     let config = Config::new().with_observer(Arc::clone(&counters) as Arc<dyn Observer>);
+//!     let ready = Readiness::default();
+//!     let admin = Admin::new(ready.clone())
+//!         .page("/metrics", PROMETHEUS, move || counters.text("my_agent"));
+//!     tokio::spawn(admin.serve(TcpListener::bind("127.0.0.1:9001").await?));
+//!
+//!     let listener = TcpListener::bind("127.0.0.1:9000").await?;
+//!     ready.set(true);
+//!     serve(listener, Router::new()).with_config(config).await
+//! }
+//! ```
+
+mod counters;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error};
+
+pub use counters::Counters;
+
+/// The content type of Prometheus' text format.
+pub const PROMETHEUS: &str = "text/plain; version=0.0.4";
+
+/// Connections at a time; further ones wait in the kernel.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a request may take to arrive.
+const REQUEST_TIME: Duration = Duration::from_secs(3);
+/// How long a connection may last, with the one request that it is for.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// The longest request line and headers, in bytes.
+const MAX_HEAD: usize = 8192;
+/// After accepting failed: out of file descriptors, most of the time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Whether the agent serves. Clones share it; at first it does not.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    ready: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// It serves from now on, or not any more.
+    pub fn set(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub fn get(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// What the admin listener shows. Pages are made when somebody asks for them.
+#[must_use = "it shows nothing unless served"]
+pub struct Admin {
+    readiness: Readiness,
+    conditions: Vec<Box<dyn Fn() -> bool + Send + Sync>>,
+    pages: Vec<Page>,
+}
+
+struct Page {
+    path: &'static str,
+    content_type: HeaderValue,
+    text: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Admin {
+    /// `/livez` and `/readyz`, and no pages yet.
+    pub fn new(readiness: Readiness) -> Self {
+        Self {
+            readiness,
+            conditions: Vec::new(),
+            pages: Vec::new(),
+        }
+    }
+
+    /// What has to hold, too, for `/readyz` to be 200: that a database answers, say. It must
+    /// not block.
+    pub fn ready_if(mut self, condition: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.conditions.push(Box::new(condition));
+        self
+    }
+
+    /// A page, such as `/metrics`. The function is called on a thread where it may take its
+    /// time. A `content_type` that HTTP does not allow is plain text.
+    pub fn page(
+        mut self,
+        path: &'static str,
+        content_type: &'static str,
+        text: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.pages.push(Page {
+            path,
+            content_type: HeaderValue::from_str(content_type).unwrap_or(TEXT),
+            text: Arc::new(text),
+        });
+        self
+    }
+
+    /// Serves for ever. Whoever is slow, or asks for too much, is sent away.
+    pub async fn serve(self, listener: TcpListener) {
+        let admin = Arc::new(self);
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+                return; // never: nobody closes it
+            };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    debug!(%error, "cannot accept an admin connection");
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let admin = Arc::clone(&admin);
+            tokio::spawn(async move {
+                admin.connection(stream).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// One request: those who ask come seldom.
+    async fn connection(&self, stream: TcpStream) {
+        let service = service_fn(async |request: Request<Incoming>| {
+            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()).await)
+        });
+        let connection = http1::Builder::new()
+            .keep_alive(false)
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_TIME)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Ok(Err(error)) = timeout(CONNECTION_TIME, connection).await {
+            debug!(%error, "an admin connection failed");
+        }
+    }
+
+    async fn answer(&self, method: &Method, path: &str) -> Response<String> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            let methods = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(ALLOW, methods);
+            return response;
+        }
+        match path {
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            "/readyz" if self.is_ready() => text(StatusCode::OK, "ready\n"),
+            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+            _ => match self.pages.iter().find(|page| page.path == path) {
+                Some(page) => page.response().await,
+                None => text(StatusCode::NOT_FOUND, self.paths()),
+            },
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.readiness.get() && self.conditions.iter().all(|condition| condition())
+    }
+
+    /// What there is, a line each.
+    fn paths(&self) -> String {
+        let pages = self.pages.iter().map(|page| page.path);
+        let paths = pages.chain(["/livez", "/readyz"]);
+        paths.map(|path| format!("{path}\n")).collect()
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pages: Vec<_> = self.pages.iter().map(|page| page.path).collect();
+        f.debug_struct("Admin")
+            .field("readiness", &self.readiness)
+            .field("pages", &pages)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Page {
+    /// Made where nobody's request waits for it.
+    async fn response(&self) -> Response<String> {
+        let make = Arc::clone(&self.text);
+        match spawn_blocking(move || make()).await {
+            Ok(body) => {
+                let mut response = Response::new(body);
+                let content_type = self.content_type.clone();
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+                response
+            }
+            Err(error) => {
+                let page = self.path;
+                error!(page, %error, "no page; this is a defect, please report it");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "see the agent's log\n")
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<String> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}

@@ -1,0 +1,200 @@
+//! The admin listener: its pages, its health, and what it does with those who ask too much.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use spop_client::Client;
+use spop_server::admin::{Admin, Counters, PROMETHEUS, Readiness};
+use spop_server::{Config, Observer, Request, Router, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// How long anything may take that is only a question of time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Serves until the test's runtime ends.
+async fn served(admin: Admin) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(admin.serve(listener));
+    addr
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+async fn request(addr: SocketAddr, method: &str, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let whole = stream.read_to_string(&mut answer);
+    timeout(PATIENCE, whole).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
+
+async fn get(addr: SocketAddr, path: &str) -> Answer {
+    request(addr, "GET", path).await
+}
+
+#[tokio::test]
+async fn only_these_paths_and_methods() {
+    let ready = Readiness::default();
+    ready.set(true);
+    let admin = Admin::new(ready)
+        .page("/metrics", PROMETHEUS, || "up 1\n".to_owned())
+        .page("/odd", "no\ntype", || "odd".to_owned());
+    let addr = served(admin).await;
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/metrics?debug=1", 200),
+        ("/odd", 200),
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/", 404),
+        ("/metrics/", 404),
+        ("/favicon.ico", 404),
+    ] {
+        assert_eq!(get(addr, path).await.status, status, "{path}");
+        let head = request(addr, "HEAD", path).await;
+        assert_eq!((head.status, &*head.body), (status, ""), "{path}");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let refused = request(addr, method, path).await;
+            assert_eq!(refused.status, 405, "{method} {path}");
+            assert!(
+                refused.head.contains("allow: get, head"),
+                "{}",
+                refused.head
+            );
+        }
+    }
+    let metrics = get(addr, "/metrics").await;
+    assert_eq!(metrics.body, "up 1\n");
+    let format = "content-type: text/plain; version=0.0.4";
+    assert!(metrics.head.contains(format), "{}", metrics.head);
+    let odd = get(addr, "/odd").await;
+    assert!(
+        odd.head.contains("content-type: text/plain"),
+        "{}",
+        odd.head
+    );
+    let paths = get(addr, "/").await.body;
+    assert_eq!(paths, "/metrics\n/odd\n/livez\n/readyz\n");
+}
+
+#[tokio::test]
+async fn ready_is_what_serves_and_meets_the_conditions() {
+    let ready = Readiness::default();
+    let database = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&database);
+    let admin = Admin::new(ready.clone()).ready_if(move || answers.load(Ordering::Relaxed));
+    let addr = served(admin).await;
+    for (serves, database_answers, status) in [
+        (false, false, 503),
+        (true, false, 503),
+        (true, true, 200),
+        (false, true, 503),
+    ] {
+        ready.set(serves);
+        database.store(database_answers, Ordering::Relaxed);
+        assert_eq!(get(addr, "/readyz").await.status, status);
+        assert_eq!(get(addr, "/livez").await.status, 200);
+    }
+}
+
+#[tokio::test]
+#[allow(clippy::panic, reason = "the page's own")]
+async fn a_page_that_panics_is_500_and_no_more() {
+    let admin = Admin::new(Readiness::default()).page("/bad", PROMETHEUS, || panic!("by a test"));
+    let addr = served(admin).await;
+    assert_eq!(get(addr, "/bad").await.status, 500);
+    assert_eq!(get(addr, "/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_sent_away_and_keeps_nobody_out() {
+    let addr = served(Admin::new(Readiness::default())).await;
+    // More than there is room for, each with half a request.
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        silent.push(stream);
+    }
+    assert_eq!(get(addr, "/livez").await.status, 200);
+    for mut stream in silent {
+        let mut answer = Vec::new();
+        // Closed, if need be with a reset.
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        let _ = closed.unwrap();
+        assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
+    }
+    let mut long = TcpStream::connect(addr).await.unwrap();
+    let head = format!("GET /{} HTTP/1.1\r\n", "x".repeat(100_000));
+    let _ = long.write_all(head.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, long.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
+    assert_eq!(get(addr, "/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_engine_is_counted() {
+    let counters = Arc::new(Counters::default());
+    let config = Config::new().with_observer(Arc::clone(&counters) as Arc<dyn Observer>);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let agent = listener.local_addr().unwrap();
+    let router = Router::new().message("ask", async |_: Request| {});
+    tokio::spawn(serve(listener, router).with_config(config).into_future());
+    let admin = Admin::new(Readiness::default())
+        .page("/metrics", PROMETHEUS, move || counters.text("test"));
+    let admin = served(admin).await;
+    let shows = async |lines: &[&str]| {
+        let page = get(admin, "/metrics").await.body;
+        lines
+            .iter()
+            .all(|line| page.lines().any(|own| own == *line))
+    };
+    assert!(shows(&["test_spop_connections_total 0"]).await);
+
+    let mut client = Client::connect(agent).await.unwrap();
+    for _ in 0..3 {
+        client.notify("ask", []).await.unwrap();
+    }
+    assert!(
+        shows(&[
+            "test_spop_connections 1",
+            "test_spop_handshakes_total 1",
+            "test_spop_notifies_total 3",
+            "test_spop_notifies_in_flight 0",
+        ])
+        .await
+    );
+    drop(client);
+    let closed = async {
+        while !shows(&[
+            "test_spop_connections 0",
+            "test_spop_connections_closed_total{end=\"eof\"} 1",
+        ])
+        .await
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, closed).await.unwrap();
+}
