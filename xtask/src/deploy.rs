@@ -1,6 +1,11 @@
 //! `cargo xtask deploy`: renders everything that ships below `deploy/` and checks it, with the
 //! programs that will read it, up to all problems.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value without such a field gives null"
+)]
+
 mod agent;
 mod argocd;
 mod compose;
@@ -111,7 +116,6 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 ///
 /// # Errors
 /// When there is a problem; each has been printed.
-#[allow(dead_code, reason = "for `cargo xtask test`")]
 pub(crate) async fn check(root: &Path) -> Result<()> {
     let report = report(root, Check::value_variants()).await?;
     print!("{report}");
@@ -152,7 +156,10 @@ impl Check {
     }
 
     fn asks_the_agent(self) -> bool {
-        matches!(self, Self::Names | Self::Settings | Self::Ports | Self::Drain)
+        matches!(
+            self,
+            Self::Names | Self::Settings | Self::Ports | Self::Drain
+        )
     }
 
     fn start(self, site: &Arc<Site>) -> JoinHandle<Result<Vec<Problem>>> {

@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod deb;
 mod demo;
+mod deploy;
 mod edges;
 mod faults;
 mod fuzz;
@@ -34,6 +35,7 @@ enum Command {
     Bench(bench::Benchmark),
     Deb(deb::Options),
     Demo(demo::Options),
+    Deploy(deploy::Options),
     Faults(faults::Options),
     Fuzz(fuzz::Options),
     Image(image::Options),
@@ -59,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Bench(benchmark) => bench::run(benchmark).await,
             Command::Deb(options) => deb::run(options).await,
             Command::Demo(options) => demo::run(options).await,
+            Command::Deploy(options) => deploy::run(options).await,
             Command::Faults(options) => faults::run(options).await,
             Command::Fuzz(options) => fuzz::run(options).await,
             Command::Image(options) => image::run(options).await,

@@ -5,29 +5,32 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use spop_testkit::haproxy::check_shipped_files;
-use spop_testkit::tools::{Haproxy, Valkey};
+use spop_testkit::tools::{Haproxy, Valkey, workspace_root};
 use tempfile::TempDir;
 
 use crate::cargo::{cargo, run as run_cargo};
-use crate::{edges, faults, fuzz};
+use crate::{deploy, edges, faults, fuzz, image};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
 
 /// Run every check and every test; what CI runs
 ///
-/// That is formatting, lints, dependency rules, the shipped HAProxy files, all tests, 10 s of
+/// That is formatting, lints, dependency rules, what ships below deploy/, all tests, 10 s of
 /// fuzzing for each fuzz target and the documentation, up to the first step that fails.
 ///
-/// The end-to-end tests run real HAProxy and Valkey processes on free ports of 127.0.0.1.
-/// Programs that this machine lacks are unpacked below target/tools (about 10 s each, once);
-/// nothing is installed, and nothing keeps running.
+/// The end-to-end tests run real HAProxy and Valkey processes on free ports of 127.0.0.1, and
+/// containers in namespaces of their own, for which they need to be root. Programs that this
+/// machine lacks are unpacked below target/tools (about 10 s each, once); nothing is installed,
+/// and nothing keeps running.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out what needs HAProxy, Valkey or cargo-fuzz
+    /// Leave out what needs HAProxy, Valkey, cargo-fuzz or any other program
     #[arg(long)]
     quick: bool,
+    /// Leave out what runs containers, where this machine cannot: the rest says what it tests
+    #[arg(long)]
+    without_containers: bool,
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
@@ -41,13 +44,18 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     if options.quick {
         steps.run("unit and property tests", tests(&[])).await?;
     } else {
-        steps.run("shipped HAProxy files", shipped_files()).await?;
+        steps.run("deployment files", deployment_files()).await?;
         // The same features in every step, so that nothing is compiled twice.
         let units = tests(&["--all-features", "--lib", "--bins"]);
         steps.run("unit and property tests", units).await?;
-        let integration = tests(&["--all-features", "--test", "*", "--", "--skip", "::fault_"]);
+        let mut integration = vec!["--all-features", "--test", "*", "--", "--skip", "::fault_"];
+        if options.without_containers {
+            integration.extend(["--skip", "container_"]);
+        } else {
+            steps.run("the agent's image", agent_image()).await?;
+        }
         steps
-            .run("integration and end-to-end tests", integration)
+            .run("integration and end-to-end tests", tests(&integration))
             .await?;
         steps.run("faults under load", fault_tests()).await?;
         let examples = tests(&["--all-features", "--doc"]);
@@ -86,11 +94,15 @@ async fn lints() -> Result<()> {
     run_cargo(&mut cargo(lints.split(' '))).await
 }
 
-async fn shipped_files() -> Result<()> {
-    for haproxy in Haproxy::all()? {
-        check_shipped_files(&haproxy)?;
-        println!("HAProxy {} takes them without a warning", haproxy.version());
-    }
+async fn deployment_files() -> Result<()> {
+    deploy::check(&workspace_root()).await
+}
+
+/// What the container tests run, as it ships: they find it built.
+async fn agent_image() -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    let built = image::agent("spoa-gcra", "release", version).await?;
+    println!("{}", built.archive.path.display());
     Ok(())
 }
 

@@ -40,7 +40,7 @@ const MISTAKES: &[Mistake] = &[
         right: "enableServiceLinks:", wrong: "enableServiceLink:", said: "'enableServiceLink' not allowed" },
     // A number where text is wanted.
     Mistake { check: "schema", file: AGENT,
-        right: "value: \"12000\"", wrong: "value: 12000", said: "want string" },
+        right: "value: \"12000\"", wrong: "value: 12000", said: "want null or string" },
     Mistake { check: "schema", file: "deploy/kubernetes/overlays/openshift/route.yaml",
         right: "termination: edge", wrong: "termination: edgy", said: "tls/termination" },
     Mistake { check: "schema", file: "deploy/argocd/rate-limit.yaml",
@@ -134,14 +134,20 @@ fn each_mistake_is_found_and_named() {
         let text = fs::read_to_string(&file).unwrap();
         let place = format!("{}: {:?}", mistake.file, mistake.wrong);
         if !text.contains(mistake.right) {
-            missed.push(format!("{place}: the file has no {:?} any more", mistake.right));
+            missed.push(format!(
+                "{place}: the file has no {:?} any more",
+                mistake.right
+            ));
             continue;
         }
         fs::write(&file, text.replacen(mistake.right, mistake.wrong, 1)).unwrap();
         let (report, is_clean) = deploy(copy.path(), &["--only", mistake.check]);
         let is_named = |line: &str| line.starts_with(mistake.file) && line.contains(mistake.said);
         if is_clean || !report.lines().any(is_named) {
-            missed.push(format!("{place}: {:?} was not said, but:\n{report}", mistake.said));
+            missed.push(format!(
+                "{place}: {:?} was not said, but:\n{report}",
+                mistake.said
+            ));
         }
         fs::write(&file, text).unwrap();
     }
@@ -161,7 +167,11 @@ fn deploy(root: &Path, arguments: &[&str]) -> (String, bool) {
     match output.status.code() {
         Some(0) => (said, true),
         Some(1) => (said + &String::from_utf8_lossy(&output.stderr), false),
-        _ => panic!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
+        _ => panic!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 

@@ -149,7 +149,10 @@ impl Engine {
         let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
         said += &String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            let line: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+            let line: Vec<_> = arguments
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect();
             bail!("podman {}: {}", line.join(" "), said.trim());
         }
         Ok(said.trim().to_owned())

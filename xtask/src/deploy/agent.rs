@@ -110,9 +110,9 @@ impl Agent {
         command.env("RUST_LOG", "warn").env("NO_COLOR", "1");
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stderr);
-        let line = said.lines().find(|line| {
-            !output.status.success() || line.contains("no setting of")
-        });
+        let line = said
+            .lines()
+            .find(|line| !output.status.success() || line.contains("no setting of"));
         Ok(line.map(|line| line.trim_start_matches("spoa-gcra: ").to_owned()))
     }
 
@@ -179,7 +179,9 @@ fn settings(help: &str) -> BTreeMap<String, Option<String>> {
         let word = line.split_whitespace().next().unwrap_or_default();
         let is_name = word.len() > 3
             && word.contains('_')
-            && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit());
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit());
         if is_name && line.starts_with("  ") {
             settings.insert(word.to_owned(), None);
             last = Some(word.to_owned());

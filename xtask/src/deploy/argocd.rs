@@ -49,7 +49,9 @@ fn mistakes(site: &Site, application: &Value, projects: &[String]) -> Result<Vec
     if !projects.iter().any(|known| known == project) {
         mistakes.push(format!("there is no AppProject {project}"));
     }
-    let sources: Vec<&Value> = list(&spec["sources"]).chain(Some(&spec["source"])).collect();
+    let sources: Vec<&Value> = list(&spec["sources"])
+        .chain(Some(&spec["source"]))
+        .collect();
     let references: Vec<String> = sources
         .iter()
         .filter_map(|source| Some(format!("${}/", source["ref"].as_str()?)))
@@ -64,7 +66,9 @@ fn mistakes(site: &Site, application: &Value, projects: &[String]) -> Result<Vec
             }
         }
         for file in list(&source["helm"]["valueFiles"]).filter_map(Value::as_str) {
-            let inside = references.iter().find_map(|prefix| file.strip_prefix(prefix.as_str()));
+            let inside = references
+                .iter()
+                .find_map(|prefix| file.strip_prefix(prefix.as_str()));
             match inside {
                 None if file.starts_with('$') => {
                     mistakes.push(format!("valueFiles {file}: no source has that ref"));

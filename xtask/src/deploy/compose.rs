@@ -38,7 +38,9 @@ impl Project {
 
     /// Those that answer to a name on some network.
     pub(super) fn called<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Service> {
-        self.services.iter().filter(move |service| service.answers_to(name))
+        self.services
+            .iter()
+            .filter(move |service| service.answers_to(name))
     }
 }
 
@@ -103,13 +105,17 @@ pub(super) fn all(site: &Site) -> Result<Vec<Project>> {
         }
         let text = site.read(&file)?;
         // One that cannot be read is docker-compose's to judge.
-        let has_services = documents(&text)
-            .map_or(true, |all| all.iter().any(|value| value["services"].is_object()));
+        let has_services = documents(&text).map_or(true, |all| {
+            all.iter().any(|value| value["services"].is_object())
+        });
         if has_services {
             projects.push(read(site, &compose, file, &text)?);
         }
     }
-    site.used(format!("docker-compose {version}: {} files", projects.len()));
+    site.used(format!(
+        "docker-compose {version}: {} files",
+        projects.len()
+    ));
     Ok(projects)
 }
 

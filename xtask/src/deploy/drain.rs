@@ -56,16 +56,19 @@ fn times(site: &Site, problems: &mut Vec<Problem>) -> Result<Times> {
     let agent = site.agent()?;
     let default = |name: &str| {
         let value = agent.settings().get(name).cloned().flatten();
-        value.and_then(|value| parse(&value, "ms")).with_context(|| {
-            format!("spoa-gcra --help gives no default of {name}")
-        })
+        value
+            .and_then(|value| parse(&value, "ms"))
+            .with_context(|| format!("spoa-gcra --help gives no default of {name}"))
     };
     let spoe = Spoe::parse(&site.read(SPOE)?);
     let configuration = Configuration::parse(&site.read(CONFIGURATION)?);
     let agents = format!("backend {}", spoe.backend);
     let inter = configuration.word_after(&agents, "inter").unwrap_or("2s");
     let inter = parse(inter, "ms").with_context(|| format!("inter {inter}"))?;
-    let fall = configuration.word_after(&agents, "fall").unwrap_or("3").parse()?;
+    let fall = configuration
+        .word_after(&agents, "fall")
+        .unwrap_or("3")
+        .parse()?;
     let times = Times {
         detection: inter * fall,
         processing: spoe.processing.context("no timeout processing")?,
@@ -137,7 +140,9 @@ fn container_mistakes(
             mistakes
         }
         Role::Other if grace <= stop => {
-            vec![format!("terminationGracePeriodSeconds {grace:?} is not above preStop {stop:?}")]
+            vec![format!(
+                "terminationGracePeriodSeconds {grace:?} is not above preStop {stop:?}"
+            )]
         }
         Role::Other => Vec::new(),
     }
@@ -178,13 +183,20 @@ fn probe_mistakes(container: Container<'_>, lame_duck: Duration, grace: Duration
 
 fn compose(site: &Site, times: &Times, problems: &mut Vec<Problem>) -> Result<()> {
     for project in site.projects()? {
-        let agents = project.services.iter().filter(|own| own.role() == Role::Agent);
+        let agents = project
+            .services
+            .iter()
+            .filter(|own| own.role() == Role::Agent);
         let several = agents.count() > 1;
         for service in &project.services {
             let environment = service.environment();
             let grace = service.value["stop_grace_period"].as_str();
-            let grace = grace.and_then(|grace| parse(grace, "s")).unwrap_or(GRACE[1]);
-            let reads_shipped = service.mounts().any(|(source, _)| source.ends_with(CONFIGURATION));
+            let grace = grace
+                .and_then(|grace| parse(grace, "s"))
+                .unwrap_or(GRACE[1]);
+            let reads_shipped = service
+                .mounts()
+                .any(|(source, _)| source.ends_with(CONFIGURATION));
             let (mut mistakes, needed) = match service.role() {
                 Role::Agent => (
                     agent_mistakes(times, &environment, several),
@@ -197,7 +209,9 @@ fn compose(site: &Site, times: &Times, problems: &mut Vec<Problem>) -> Result<()
                 _ => continue,
             };
             if grace <= needed {
-                mistakes.push(format!("stop_grace_period {grace:?} is not above {needed:?}"));
+                mistakes.push(format!(
+                    "stop_grace_period {grace:?} is not above {needed:?}"
+                ));
             }
             let mistakes = mistakes.into_iter();
             problems.extend(mistakes.map(|what| service.problem(project, what)));
@@ -285,7 +299,10 @@ fn setting(environment: &[(String, Option<String>)], name: &str) -> Option<Durat
 /// Whether this is the HAProxy of `haproxy.cfg`, and not one that stands for a web service.
 fn reads_shipped(container: Container<'_>) -> bool {
     let mut words = list(&container.value["command"]).chain(list(&container.value["args"]));
-    words.any(|word| word.as_str().is_some_and(|word| word.ends_with("/haproxy.cfg")))
+    words.any(|word| {
+        word.as_str()
+            .is_some_and(|word| word.ends_with("/haproxy.cfg"))
+    })
 }
 
 /// How long a `preStop` sleeps, by itself or in a shell.
@@ -294,7 +311,9 @@ fn pre_stop(container: Container<'_>) -> Duration {
     if let Some(seconds) = hook["sleep"]["seconds"].as_u64() {
         return Duration::from_secs(seconds);
     }
-    let words: Vec<&str> = list(&hook["exec"]["command"]).filter_map(Value::as_str).collect();
+    let words: Vec<&str> = list(&hook["exec"]["command"])
+        .filter_map(Value::as_str)
+        .collect();
     let command = words.join(" ");
     let sleep = regex(r"sleep (\d+)").captures(&command);
     let seconds = sleep.and_then(|found| found.extract::<1>().1[0].parse().ok());

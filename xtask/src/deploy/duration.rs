@@ -10,9 +10,13 @@ pub(super) fn parse(text: &str, unit: &str) -> Option<Duration> {
         return None;
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let letters = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+        let letters = after
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(after.len());
         let (name, after) = after.split_at(letters);
         let name = if name.is_empty() { unit } else { name };
         let micros: u64 = match name {

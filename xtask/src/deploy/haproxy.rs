@@ -49,10 +49,16 @@ pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
     for haproxy in &versions {
         for case in &cases {
             if let Some(said) = refused(haproxy, case)? {
-                problems.push((case.problem)(&said));
+                let problem = (case.problem)(&said);
+                let file = source(site, case, &said).unwrap_or(problem.file);
+                problems.push(Problem { file, ..problem });
             }
         }
-        site.used(format!("HAProxy {}: {} configurations", haproxy.version(), cases.len()));
+        site.used(format!(
+            "HAProxy {}: {} configurations",
+            haproxy.version(),
+            cases.len()
+        ));
     }
     Ok(problems)
 }
@@ -69,11 +75,16 @@ fn shipped(site: &Site) -> Result<Vec<Case>> {
     let reads = Configuration::parse(&site.read(file)?).environment();
     let case = |settings: Vec<(&'static str, &'static str)>| {
         let web = [("WEB_BACKEND", "127.0.0.1:8080")];
-        let named: Vec<String> = settings.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let named: Vec<String> = settings
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
         let settings = settings.into_iter().chain(web);
         Case {
             file: site.path(file),
-            environment: settings.map(|(name, value)| (name.into(), value.into())).collect(),
+            environment: settings
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
             problem: Box::new(move |said| {
                 Problem::new(file, format!("with {}: {said}", named.join(", ")))
             }),
@@ -104,7 +115,8 @@ fn mounted(overlay: &Overlay, pod: Pod<'_>, container: Container<'_>) -> Result<
     }
     let environment = container.environment(overlay).into_iter();
     // What Kubernetes fills in are numbers.
-    let environment = environment.map(|(name, value)| (name, value.unwrap_or("1".to_owned())));
+    let environment =
+        environment.map(|(name, value)| (name, value.unwrap_or_else(|| "1".to_owned())));
     let words = list(&container.value["command"]).chain(list(&container.value["args"]));
     let Some(file) = file_of(words) else {
         return Ok(None);
@@ -139,7 +151,10 @@ fn config_files(overlay: &Overlay, volume: &Value) -> BTreeMap<String, String> {
                 None if reference["items"].is_null() => key,
                 None => continue,
             };
-            files.insert(name.to_owned(), text.as_str().unwrap_or_default().to_owned());
+            files.insert(
+                name.to_owned(),
+                text.as_str().unwrap_or_default().to_owned(),
+            );
         }
     }
     files
@@ -149,7 +164,11 @@ fn config_files(overlay: &Overlay, volume: &Value) -> BTreeMap<String, String> {
 fn composed(site: &Site) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for project in site.projects()? {
-        for service in project.services.iter().filter(|own| own.role() == Role::Haproxy) {
+        for service in project
+            .services
+            .iter()
+            .filter(|own| own.role() == Role::Haproxy)
+        {
             let dir = TempDir::with_prefix("deploy-haproxy-")?;
             for (source, target) in service.mounts() {
                 // One that is missing is found by another check, and by HAProxy.
@@ -179,14 +198,19 @@ fn composed(site: &Site) -> Result<Vec<Case>> {
 
 /// The file that `haproxy -f FILE` names.
 fn file_of<'a>(words: impl Iterator<Item = &'a Value>) -> Option<String> {
-    let mut words = words.filter_map(Value::as_str).skip_while(|word| *word != "-f");
+    let mut words = words
+        .filter_map(Value::as_str)
+        .skip_while(|word| *word != "-f");
     words.nth(1).map(String::from)
 }
 
 /// Names of services are not known here. With SPOE_AGENT_REPLICAS, HAProxy does not mind.
 fn local(environment: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
     let environment: Vec<(String, String)> = environment.collect();
-    if environment.iter().any(|(name, _)| name == "SPOE_AGENT_REPLICAS") {
+    if environment
+        .iter()
+        .any(|(name, _)| name == "SPOE_AGENT_REPLICAS")
+    {
         return environment;
     }
     let local = |value: String| match value.rsplit_once(':') {
@@ -196,7 +220,9 @@ fn local(environment: impl Iterator<Item = (String, String)>) -> Vec<(String, St
         _ => value,
     };
     let environment = environment.into_iter();
-    environment.map(|(name, value)| (name, local(value))).collect()
+    environment
+        .map(|(name, value)| (name, local(value)))
+        .collect()
 }
 
 /// The first thing that HAProxy complains about.
@@ -213,11 +239,28 @@ fn refused(haproxy: &Haproxy, case: &Case) -> Result<Option<String>> {
     let is_a_mistake = |line: &&str| line.contains("[ALERT]") || line.contains("[WARNING]");
     let line = said.lines().find(is_a_mistake).unwrap_or_default();
     // `[ALERT]    (1234) : config : …`
-    let line = line.split_once(") : ").map_or(line, |(_, rest)| rest).trim();
-    let dir = case.file.parent().unwrap_or(Path::new("/"));
+    let line = line
+        .split_once(") : ")
+        .map_or(line, |(_, rest)| rest)
+        .trim();
+    let dir = case.file.parent().unwrap_or_else(|| Path::new("/"));
     let line = line.replace(&format!("{}/", dir.display()), "");
+    // It may go on to list all that it would have taken.
+    let line: String = line.chars().take(160).collect();
     let version = haproxy.version();
     Ok(Some(format!("HAProxy {version} does not take it: {line}")))
+}
+
+/// The file of which `[NAME:LINE]` is said: the one of that name with the same text.
+fn source(site: &Site, case: &Case, said: &str) -> Option<String> {
+    let (_, place) = said.split_once('[')?;
+    let (name, _) = place.split_once(':')?;
+    let text = fs::read_to_string(case.file.parent()?.join(name)).ok()?;
+    let mut files = site.files("deploy").into_iter();
+    files.find(|file| {
+        let is_called_so = file.rsplit('/').next() == Some(name);
+        is_called_so && site.read(file).is_ok_and(|own| own == text)
+    })
 }
 
 fn below(dir: &Path, path: &str) -> PathBuf {

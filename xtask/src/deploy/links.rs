@@ -21,21 +21,34 @@ pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
         let text = site.read(&file)?;
         let prose = without_code(&text);
         for found in link.captures_iter(&prose) {
-            let target = found.get(1).or(found.get(2)).map_or("", |target| target.as_str());
+            let target = found
+                .get(1)
+                .or_else(|| found.get(2))
+                .map_or("", |target| target.as_str());
             if is_broken(site, &file, target) {
-                problems.push(Problem::new(&file, format!("the link to {target} leads nowhere")));
+                problems.push(Problem::new(
+                    &file,
+                    format!("the link to {target} leads nowhere"),
+                ));
             }
         }
         for found in command.captures_iter(&text) {
             let first = found.get(1).map_or("", |word| word.as_str());
-            let both = found.get(2).map(|word| format!("{first} {}", word.as_str()));
-            let has_own = commands.iter().any(|known| known.starts_with(&format!("{first} ")));
+            let both = found
+                .get(2)
+                .map(|word| format!("{first} {}", word.as_str()));
+            let has_own = commands
+                .iter()
+                .any(|known| known.starts_with(&format!("{first} ")));
             let is_known = match both {
                 Some(both) if has_own => commands.contains(&both),
                 _ => commands.contains(first),
             };
             if !is_known {
-                let what = format!("there is no {:?}", found.get(0).map_or("", |all| all.as_str()));
+                let what = format!(
+                    "there is no {:?}",
+                    found.get(0).map_or("", |all| all.as_str())
+                );
                 problems.push(Problem::new(&file, what));
             }
         }
@@ -77,7 +90,11 @@ fn is_broken(site: &Site, file: &str, target: &str) -> bool {
         return false;
     }
     let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
-    let linked = if path.is_empty() { site.path(file) } else { site.path(dir).join(path) };
+    let linked = if path.is_empty() {
+        site.path(file)
+    } else {
+        site.path(dir).join(path)
+    };
     if !linked.exists() {
         return true;
     }
@@ -90,7 +107,9 @@ fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| -> String {
         let heading = heading.trim_start_matches('#').trim().to_lowercase();
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(anchor).collect()

@@ -23,7 +23,9 @@ impl Overlay {
     }
 
     pub(super) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Object> {
-        self.objects.iter().filter(move |object| object.kind() == kind)
+        self.objects
+            .iter()
+            .filter(move |object| object.kind() == kind)
     }
 
     pub(super) fn find(&self, kind: &str, name: &str) -> Option<&Object> {
@@ -91,7 +93,10 @@ impl Sources {
             let kind = field(&value["kind"]);
             let name = field(&value["metadata"]["name"]);
             if let (Some(kind), Some(name)) = (kind, name) {
-                let known = self.0.entry((kind, name)).or_insert_with(|| file.to_owned());
+                let known = self
+                    .0
+                    .entry((kind, name))
+                    .or_insert_with(|| file.to_owned());
                 if known.contains("/overlays/") {
                     file.clone_into(known);
                 }

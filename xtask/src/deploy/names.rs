@@ -24,11 +24,20 @@ pub(super) async fn check(site: &Site) -> Result<Vec<Problem>> {
             format!("{name} is set by nobody; there are {}", join(&known)),
         ));
     }
-    if configuration.value(&format!("backend {}", spoe.backend), "balance").is_none() {
-        let what = format!("use-backend {}: {CONFIGURATION} has no such backend", spoe.backend);
+    if configuration
+        .value(&format!("backend {}", spoe.backend), "balance")
+        .is_none()
+    {
+        let what = format!(
+            "use-backend {}: {CONFIGURATION} has no such backend",
+            spoe.backend
+        );
         problems.push(Problem::new(SPOE, what));
     }
-    let documents = site.files("deploy").into_iter().filter(|file| file.ends_with(".md"));
+    let documents = site
+        .files("deploy")
+        .into_iter()
+        .filter(|file| file.ends_with(".md"));
     for file in documents {
         for name in variables(&site.read(&file)?).difference(&known) {
             problems.push(Problem::new(&file, format!("{name} is set by nobody")));
@@ -62,7 +71,10 @@ async fn asked(site: &Site, spoe: &Spoe, problems: &mut Vec<Problem>) -> Result<
 /// As HAProxy's rules call them.
 fn known_variables(site: &Site, spoe: &Spoe) -> Result<BTreeSet<String>> {
     let own = site.agent()?.variables().iter();
-    let errors = spoe.error.iter().map(|name| format!("txn.{}.{name}", spoe.prefix));
+    let errors = spoe
+        .error
+        .iter()
+        .map(|name| format!("txn.{}.{name}", spoe.prefix));
     Ok(own
         .map(|(scope, name)| format!("{scope}.{}.{name}", spoe.prefix))
         .chain(errors)
@@ -70,5 +82,9 @@ fn known_variables(site: &Site, spoe: &Spoe) -> Result<BTreeSet<String>> {
 }
 
 fn join(names: &BTreeSet<String>) -> String {
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

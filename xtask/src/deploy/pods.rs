@@ -67,8 +67,7 @@ impl<'a> Container<'a> {
 
     /// Whether it listens there, by name or number.
     pub(super) fn has_port(self, port: &Value) -> bool {
-        list(&self.value["ports"])
-            .any(|own| own["name"] == *port || own["containerPort"] == *port)
+        list(&self.value["ports"]).any(|own| own["name"] == *port || own["containerPort"] == *port)
     }
 
     /// Names and values; no value where Kubernetes puts one in only when it starts the pod.
@@ -141,7 +140,11 @@ impl Role {
 
 /// The entries of a list; none if it is not one.
 pub(super) fn list(value: &Value) -> std::slice::Iter<'_, Value> {
-    value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
+    value
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter()
 }
 
 /// Whether a label selector, `matchLabels` and the plain form of services alike, fits.
@@ -151,7 +154,9 @@ pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
         wanted => wanted,
     };
     let equal = wanted.as_object().is_none_or(|wanted| {
-        wanted.iter().all(|(name, value)| labels[name.as_str()] == *value)
+        wanted
+            .iter()
+            .all(|(name, value)| labels[name.as_str()] == *value)
     });
     let fits = list(&selector["matchExpressions"]).all(|expression| {
         let label = &labels[expression["key"].as_str().unwrap_or_default()];

@@ -12,7 +12,13 @@ use super::site::Site;
 /// Settings that say where a container itself listens.
 const LISTENS: [&str; 4] = ["SPOE_ADDR", "SPOA_ADMIN_ADDR", "HTTP_BIND", "STATS_BIND"];
 /// Settings that say where somebody else does.
-const ASKS: [&str; 5] = ["SPOE_AGENT", "SPOE_AGENT_2", "SPOE_AGENT_3", "WEB_BACKEND", "VALKEY_NODES"];
+const ASKS: [&str; 5] = [
+    "SPOE_AGENT",
+    "SPOE_AGENT_2",
+    "SPOE_AGENT_3",
+    "WEB_BACKEND",
+    "VALKEY_NODES",
+];
 
 pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
@@ -51,7 +57,11 @@ fn host_and_port(address: &str) -> Option<(&str, u16)> {
 }
 
 /// What a container's settings make it listen on: that, or the agent's default.
-fn listening(site: &Site, container: Container<'_>, overlay: &Overlay) -> Result<Vec<(String, u16)>> {
+fn listening(
+    site: &Site,
+    container: Container<'_>,
+    overlay: &Overlay,
+) -> Result<Vec<(String, u16)>> {
     let mut listening: Vec<(String, u16)> = container
         .environment(overlay)
         .iter()
@@ -78,7 +88,9 @@ fn own_ports(site: &Site, overlay: &Overlay, container: Container<'_>) -> Result
     let mut mistakes = Vec::new();
     for (name, port) in &listening {
         if !container.has_port(&Value::from(*port)) {
-            mistakes.push(format!("{name} listens on {port}, which is no containerPort"));
+            mistakes.push(format!(
+                "{name} listens on {port}, which is no containerPort"
+            ));
         }
     }
     for port in list(&container.value["ports"]) {

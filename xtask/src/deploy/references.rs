@@ -42,7 +42,9 @@ fn missing(overlay: &Overlay, kind: &str, reference: &Value, key: &Value) -> Opt
     if reference.is_null() || reference["optional"] == true {
         return None;
     }
-    let name = reference["name"].as_str().or(reference["secretName"].as_str());
+    let name = reference["name"]
+        .as_str()
+        .or_else(|| reference["secretName"].as_str());
     let name = name.unwrap_or_default();
     let Some(object) = overlay.find(kind, name) else {
         return Some(format!("there is no {kind} {name}"));
@@ -59,9 +61,15 @@ fn volumes(overlay: &Overlay, pod: Pod<'_>) -> Vec<String> {
     for volume in list(&pod.spec["volumes"]) {
         let projected = list(&volume["projected"]["sources"]);
         let sources = projected.flat_map(|source| {
-            [("ConfigMap", &source["configMap"]), ("Secret", &source["secret"])]
+            [
+                ("ConfigMap", &source["configMap"]),
+                ("Secret", &source["secret"]),
+            ]
         });
-        let direct = [("ConfigMap", &volume["configMap"]), ("Secret", &volume["secret"])];
+        let direct = [
+            ("ConfigMap", &volume["configMap"]),
+            ("Secret", &volume["secret"]),
+        ];
         for (kind, reference) in direct.into_iter().chain(sources) {
             mistakes.extend(missing(overlay, kind, reference, &Value::Null));
             for item in list(&reference["items"]) {
@@ -102,7 +110,10 @@ fn mounts(overlay: &Overlay, pod: Pod<'_>, container: Container<'_>) -> Vec<Stri
 fn named_files(overlay: &Overlay, pod: Pod<'_>, container: Container<'_>) -> Vec<String> {
     let words = list(&container.value["command"]).chain(list(&container.value["args"]));
     let words = words.filter_map(Value::as_str).map(String::from);
-    let settings = container.environment(overlay).into_iter().filter_map(|(_, value)| value);
+    let settings = container
+        .environment(overlay)
+        .into_iter()
+        .filter_map(|(_, value)| value);
     let mut mistakes = Vec::new();
     for path in words.chain(settings).filter(|word| word.starts_with('/')) {
         for mount in list(&container.value["volumeMounts"]).filter(|own| own["subPath"].is_null()) {

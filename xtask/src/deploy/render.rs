@@ -19,7 +19,14 @@ pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
     ));
     Ok(overlays
         .iter()
-        .filter_map(|overlay| Some(Problem::new(&overlay.dir, overlay.failure.clone()?)))
+        .filter_map(|overlay| {
+            let root = format!("{}/", site.path("").display());
+            let failure = overlay.failure.as_ref()?.replace(root.as_str(), "");
+            Some(Problem::new(
+                format!("{}/kustomization.yaml", overlay.dir),
+                failure,
+            ))
+        })
         .collect())
 }
 

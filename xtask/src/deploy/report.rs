@@ -39,7 +39,9 @@ impl Report {
                     }
                 }
             }
-            Err(error) => self.broken.push(format!("{check} could not run: {error:#}")),
+            Err(error) => self
+                .broken
+                .push(format!("{check} could not run: {error:#}")),
         }
     }
 
@@ -69,7 +71,11 @@ impl fmt::Display for Report {
         }
         if !self.failed.is_empty() {
             let problems = self.problems.len();
-            writeln!(f, "failed: {} ({problems} problems)", self.failed.join(", "))?;
+            writeln!(
+                f,
+                "failed: {} ({problems} problems)",
+                self.failed.join(", ")
+            )?;
         }
         for version in &self.versions {
             writeln!(f, "with {version}")?;

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow};
-use boon::{Compiler, SchemaIndex, Schemas};
+use boon::{CompileError, Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 use spop_testkit::tools::{argo_cd, kubernetes_schemas};
 
@@ -33,13 +33,21 @@ pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
 
     let mut problems = Vec::new();
     let schemas = kubernetes_schemas()?;
+    let mut catalogs = Vec::new();
     for version in VERSIONS {
         let dir = schemas.join(format!("v{version}.0-local-strict"));
-        let mut catalog = Catalog::new(&dir)?;
-        for object in &ours {
+        catalogs.push((version, Catalog::new(dir)?));
+    }
+    for object in &ours {
+        let mut mistakes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (version, catalog) in &mut catalogs {
             for mistake in catalog.mistakes(object)? {
-                problems.push(object.problem(format!("Kubernetes {version}: {mistake}")));
+                mistakes.entry(mistake).or_default().push(version);
             }
+        }
+        for (mistake, versions) in mistakes {
+            let versions = versions.join(", ");
+            problems.push(object.problem(format!("{mistake} (Kubernetes {versions})")));
         }
     }
     site.used(format!("schemas of Kubernetes {}", VERSIONS.join(", ")));
@@ -67,19 +75,21 @@ fn applications(site: &Site) -> Result<Vec<Object>> {
 }
 
 /// The schemas of one version, each compiled when it is needed first.
-struct Catalog<'a> {
-    dir: &'a Path,
+struct Catalog {
+    dir: PathBuf,
     schemas: Schemas,
     compiler: Compiler,
     compiled: BTreeMap<String, Option<SchemaIndex>>,
 }
 
-impl<'a> Catalog<'a> {
-    fn new(dir: &'a Path) -> Result<Self> {
+impl Catalog {
+    fn new(dir: PathBuf) -> Result<Self> {
         let mut compiler = Compiler::new();
         let definitions = read(&dir.join("_definitions.json"))?;
         // The others refer to it by this name.
-        let name = definitions["$id"].as_str().context("definitions without a name")?;
+        let name = definitions["$id"]
+            .as_str()
+            .context("definitions without a name")?;
         let name = name.to_owned();
         compiler
             .add_resource(&name, definitions)
@@ -102,7 +112,11 @@ impl<'a> Catalog<'a> {
         };
         // The first line says that there are others.
         let text = error.to_string();
-        let lines: BTreeSet<&str> = text.lines().skip(1).map(str::trim).collect();
+        let lines: BTreeSet<&str> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.trim_start_matches([' ', '-']))
+            .collect();
         Ok(lines.into_iter().map(String::from).collect())
     }
 
@@ -126,10 +140,13 @@ impl<'a> Catalog<'a> {
     fn compile(&mut self, id: &str, schema: Value) -> Result<SchemaIndex> {
         // Any name that nothing refers to.
         let location = format!("https://localhost/{}", id.replace(' ', "/"));
-        let added = self.compiler.add_resource(&location, schema);
-        added
-            .and_then(|()| self.compiler.compile(&location, &mut self.schemas))
-            .map_err(|error| anyhow!("{id}: {error:#}"))
+        let refused = |error: CompileError| anyhow!("{id}: {error:#}");
+        self.compiler
+            .add_resource(&location, schema)
+            .map_err(refused)?;
+        self.compiler
+            .compile(&location, &mut self.schemas)
+            .map_err(refused)
     }
 }
 
@@ -142,7 +159,11 @@ fn read(file: &Path) -> Result<Value> {
 fn file_name(api_version: &str, kind: &str) -> String {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let group = group.split('.').next().unwrap_or_default();
-    let words = [kind.to_lowercase(), group.to_owned(), version.to_lowercase()];
+    let words = [
+        kind.to_lowercase(),
+        group.to_owned(),
+        version.to_lowercase(),
+    ];
     let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
     format!("{}.json", words.join("-"))
 }

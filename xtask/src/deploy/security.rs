@@ -47,9 +47,16 @@ fn pod_mistakes(overlay: &Overlay, pod: Pod<'_>) -> Vec<String> {
         mistakes.push("automountServiceAccountToken: false is expected".to_owned());
     }
     for volume in list(&pod.spec["volumes"]) {
-        let kinds = volume.as_object().into_iter().flatten().map(|(kind, _)| kind.as_str());
+        let kinds = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(kind, _)| kind.as_str());
         for kind in kinds.filter(|kind| *kind != "name" && !VOLUMES.contains(kind)) {
-            mistakes.push(format!("volume {}: {kind} is not for restricted pods", volume["name"]));
+            mistakes.push(format!(
+                "volume {}: {kind} is not for restricted pods",
+                volume["name"]
+            ));
         }
     }
     for way in ["Ingress", "Egress"] {
@@ -58,7 +65,9 @@ fn pod_mistakes(overlay: &Overlay, pod: Pod<'_>) -> Vec<String> {
             ways.any(|own| own == way) && selects(&policy.spec()["podSelector"], pod.labels)
         });
         if !is_covered {
-            mistakes.push(format!("no NetworkPolicy with policyType {way} selects its pods"));
+            mistakes.push(format!(
+                "no NetworkPolicy with policyType {way} selects its pods"
+            ));
         }
     }
     mistakes
@@ -79,9 +88,15 @@ fn container_mistakes(pod: Pod<'_>, container: Container<'_>) -> Vec<String> {
     };
     expect(either("runAsNonRoot") == true, "runAsNonRoot: true");
     expect(*either("runAsUser") != 0, "a runAsUser other than 0");
-    expect(own["allowPrivilegeEscalation"] == false, "allowPrivilegeEscalation: false");
+    expect(
+        own["allowPrivilegeEscalation"] == false,
+        "allowPrivilegeEscalation: false",
+    );
     expect(own["privileged"] != true, "no privileged: true");
-    expect(own["readOnlyRootFilesystem"] == true, "readOnlyRootFilesystem: true");
+    expect(
+        own["readOnlyRootFilesystem"] == true,
+        "readOnlyRootFilesystem: true",
+    );
     expect(
         list(&own["capabilities"]["drop"]).any(|name| name == "ALL"),
         "capabilities: drop: [ALL]",
@@ -96,7 +111,10 @@ fn container_mistakes(pod: Pod<'_>, container: Container<'_>) -> Vec<String> {
         "seccompProfile: type: RuntimeDefault",
     );
     let ports = list(&container.value["ports"]);
-    expect(ports.into_iter().all(|port| port["hostPort"].is_null()), "no hostPort");
+    expect(
+        ports.into_iter().all(|port| port["hostPort"].is_null()),
+        "no hostPort",
+    );
     for amount in ["limits", "requests"] {
         for resource in ["cpu", "memory"] {
             let is_set = !container.value["resources"][amount][resource].is_null();

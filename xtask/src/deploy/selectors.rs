@@ -27,7 +27,10 @@ fn own_labels(pods: &[Pod<'_>], problems: &mut Vec<Problem>) {
     for pod in pods {
         let selector = &pod.object.spec()["selector"];
         if !selector.is_null() && !selects(selector, pod.labels) {
-            problems.push(pod.object.problem("its selector does not fit its pods' labels"));
+            problems.push(
+                pod.object
+                    .problem("its selector does not fit its pods' labels"),
+            );
         }
         for spread in list(&pod.spec["topologySpreadConstraints"]) {
             if !selects(&spread["labelSelector"], pod.labels) {
@@ -40,12 +43,7 @@ fn own_labels(pods: &[Pod<'_>], problems: &mut Vec<Problem>) {
 
 /// Services, budgets and policies are about pods that exist, autoscalers about workloads. A
 /// policy may be about pods that come from elsewhere; then another overlay has such ones.
-fn found(
-    overlay: &Overlay,
-    pods: &[Pod<'_>],
-    everywhere: &[Pod<'_>],
-    problems: &mut Vec<Problem>,
-) {
+fn found(overlay: &Overlay, pods: &[Pod<'_>], everywhere: &[Pod<'_>], problems: &mut Vec<Problem>) {
     for object in &overlay.objects {
         let (selector, pods) = match object.kind() {
             "Service" | "PodDisruptionBudget" => (&object.spec()["selector"], pods),
@@ -91,7 +89,9 @@ fn reachable(overlay: &Overlay, pods: &[Pod<'_>], problems: &mut Vec<Problem>) {
             let asks = other.containers().any(|container| {
                 let environment = container.environment(overlay);
                 container.role() == Role::Haproxy
-                    && environment.iter().any(|(name, _)| name.starts_with("SPOE_AGENT"))
+                    && environment
+                        .iter()
+                        .any(|(name, _)| name.starts_with("SPOE_AGENT"))
             });
             let (from, to) = (other.object.name(), agent.object.name());
             let may_ask = may_reach(overlay, other, agent, &port);
@@ -99,7 +99,8 @@ fn reachable(overlay: &Overlay, pods: &[Pod<'_>], problems: &mut Vec<Problem>) {
                 let what = format!("no NetworkPolicy lets {from} reach port {port}");
                 problems.push(agent.object.problem(what));
             } else if may_ask && !asks && from != to {
-                let what = format!("NetworkPolicies let {from} reach port {port}: only HAProxy may");
+                let what =
+                    format!("NetworkPolicies let {from} reach port {port}: only HAProxy may");
                 problems.push(agent.object.problem(what));
             }
         }

@@ -124,7 +124,9 @@ fn documents(
         for name in names {
             let is_known = match name.strip_suffix('_') {
                 Some(_) => agent.iter().any(|known| known.starts_with(name)),
-                None => [agent, haproxy, &compose].iter().any(|known| known.contains(name)),
+                None => [agent, haproxy, &compose]
+                    .iter()
+                    .any(|known| known.contains(name)),
             };
             if !is_known {
                 problems.push(Problem::new(&file, format!("nobody reads {name}")));

@@ -92,7 +92,9 @@ impl Site {
     }
 
     pub(super) fn agent(&self) -> Result<&Agent> {
-        self.agent.get().ok_or_else(|| anyhow!("the agent is not running"))
+        self.agent
+            .get()
+            .ok_or_else(|| anyhow!("the agent is not running"))
     }
 
     /// Remembers what a check was done with, for the summary.

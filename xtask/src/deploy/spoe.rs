@@ -56,7 +56,9 @@ pub(super) struct Configuration {
 
 impl Configuration {
     pub(super) fn parse(text: &str) -> Self {
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
         Self {
             text: lines.collect::<Vec<_>>().join("\n"),
         }
@@ -73,7 +75,7 @@ impl Configuration {
         let names = regex(r#"\$\{?([A-Z][A-Z0-9_]*)|presetenv\s+([A-Z][A-Z0-9_]*)"#);
         let found = names.captures_iter(&self.text);
         found
-            .filter_map(|name| Some(name.get(1).or(name.get(2))?.as_str().to_owned()))
+            .filter_map(|name| Some(name.get(1).or_else(|| name.get(2))?.as_str().to_owned()))
             .collect()
     }
 
@@ -151,9 +153,15 @@ mod tests {
              default-server check inter 5s fall 2\n.endif\nlisten x\n  timeout server 9s\n  \
              log-format %[var(txn.rl.left)]\n",
         );
-        assert_eq!(configuration.value("backend b", "timeout server"), Some("1m"));
+        assert_eq!(
+            configuration.value("backend b", "timeout server"),
+            Some("1m")
+        );
         assert_eq!(configuration.word_after("backend b", "fall"), Some("2"));
-        assert_eq!(configuration.environment(), ["A", "B"].map(String::from).into());
+        assert_eq!(
+            configuration.environment(),
+            ["A", "B"].map(String::from).into()
+        );
         assert_eq!(configuration.variables(), ["txn.rl.left".to_owned()].into());
     }
 }

@@ -19,7 +19,9 @@ const UNITS: &str = "etc/systemd/system";
 
 pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
     let files = site.files("deploy/systemd").into_iter().filter(|file| {
-        [".service", ".socket", ".timer", ".path"].iter().any(|kind| file.ends_with(kind))
+        [".service", ".socket", ".timer", ".path"]
+            .iter()
+            .any(|kind| file.ends_with(kind))
     });
     let files: Vec<String> = files.collect();
     let systemd = Systemd::find()?;
@@ -50,7 +52,10 @@ fn root(site: &Site, systemd: &Systemd, files: &[String]) -> Result<TempDir> {
     let starts = regex(r"(?m)^Exec\w+=[-@:+!]*(/\S+)");
     for file in files {
         let text = site.read(file)?;
-        fs::write(units.join(Path::new(file).file_name().context("no name")?), &text)?;
+        fs::write(
+            units.join(Path::new(file).file_name().context("no name")?),
+            &text,
+        )?;
         for found in starts.captures_iter(&text) {
             let (_, [program]) = found.extract();
             let program = root.path().join(program.trim_start_matches('/'));
@@ -70,7 +75,12 @@ fn verify(
     problems: &mut Vec<Problem>,
 ) -> Result<()> {
     let mut command = systemd.analyze.command();
-    command.args(["verify", "--man=no", "--generators=no", "--recursive-errors=no"]);
+    command.args([
+        "verify",
+        "--man=no",
+        "--generators=no",
+        "--recursive-errors=no",
+    ]);
     command.arg("--root").arg(root).arg(name);
     command.env("SYSTEMD_LOG_LEVEL", "notice");
     let output = command.output()?;
@@ -80,7 +90,10 @@ fn verify(
         problems.push(Problem::new(file, line.replace(&dir, "")));
     }
     if !output.status.success() && problems.is_empty() {
-        problems.push(Problem::new(file, format!("systemd-analyze verify: {}", said.trim())));
+        problems.push(Problem::new(
+            file,
+            format!("systemd-analyze verify: {}", said.trim()),
+        ));
     }
     Ok(())
 }
@@ -93,7 +106,13 @@ fn exposure(
     problems: &mut Vec<Problem>,
 ) -> Result<()> {
     let mut command = systemd.analyze.command();
-    command.args(["security", "--offline=yes", "--no-pager", "--threshold", EXPOSURE]);
+    command.args([
+        "security",
+        "--offline=yes",
+        "--no-pager",
+        "--threshold",
+        EXPOSURE,
+    ]);
     command.arg("--root").arg(root).arg(name);
     let output = command.output()?;
     if !output.status.success() {

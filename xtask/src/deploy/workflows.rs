@@ -8,7 +8,10 @@ use super::site::Site;
 
 pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
     let files = site.files(".github/workflows");
-    let files: Vec<String> = files.into_iter().filter(|file| file.ends_with(".yml") || file.ends_with(".yaml")).collect();
+    let files: Vec<String> = files
+        .into_iter()
+        .filter(|file| file.ends_with(".yml") || file.ends_with(".yaml"))
+        .collect();
     if files.is_empty() {
         return Ok(Vec::new());
     }
@@ -16,7 +19,10 @@ pub(super) fn check(site: &Site) -> Result<Vec<Problem>> {
     command.args(files.iter().map(|file| site.path(file)));
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let root = format!("{}/", site.path("").display().to_string().trim_end_matches('/'));
+    let root = format!(
+        "{}/",
+        site.path("").display().to_string().trim_end_matches('/')
+    );
     let mut problems = Vec::new();
     for line in said.lines() {
         let line = line.replace(&root, "");

@@ -13,10 +13,12 @@ use super::program::{exists, run, said};
 /// What loads images on this machine: podman, else docker.
 ///
 /// # Errors
-/// When neither is here.
+/// When neither is here, or it does not work.
 pub(super) async fn engine() -> Result<&'static str> {
     for name in ["podman", "docker"] {
         if exists(name).await {
+            // Of docker, the program may be here and the daemon not.
+            said(Command::new(name).arg("version")).await?;
             return Ok(name);
         }
     }

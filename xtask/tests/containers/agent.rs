@@ -5,7 +5,7 @@ use spop_testkit::containers::Engine;
 use spop_testkit::tools::workspace_root;
 
 use crate::images;
-use crate::site::{SLOW, limited, ready, statuses};
+use crate::site::{SLOW, Site, limited};
 
 /// Of the kind that OpenShift takes for a container that does not insist on one.
 const ANY_USER: &str = "1000670000";
@@ -25,8 +25,9 @@ fn the_image_limits_a_site_as_any_user_without_any_right() {
         ping(&format!("{address}:9000")).await.unwrap();
         podman(&engine, "exec agent /spoa-gcra healthcheck").await;
 
-        ready(1).await;
-        assert_eq!(statuses("192.0.2.1", 15).await, limited(15));
+        let site = Site::published();
+        site.ready(1).await;
+        assert_eq!(site.statuses("192.0.2.1", 15).await, limited(15));
         let state = podman(&engine, "exec valkey valkey-cli exists gcra:192.0.2.1").await;
         assert_eq!(state, "1");
 

@@ -4,7 +4,7 @@ use spop_testkit::containers::Engine;
 
 use crate::compose::{Compose, Program};
 use crate::images;
-use crate::site::{limited, ready, statuses, until};
+use crate::site::{Site, limited, until};
 
 /// The service that makes the cluster and ends, as docker-compose calls its container.
 const ONE_SHOT: &str = "rate-limit-cluster-create-cluster-1";
@@ -14,31 +14,33 @@ fn three_agents_keep_one_limit_in_a_cluster_that_makes_itself() {
     let engine = images::engine();
     let compose = Compose::new(&engine, Program::Docker, "cluster.yaml");
     let work = async || {
-        up(&engine, &compose).await;
+        let site = up(&engine, &compose).await;
         // Three agents with a limit of their own would let three times as many pass.
-        assert_eq!(statuses("192.0.2.1", 45).await, limited(45));
+        assert_eq!(site.statuses("192.0.2.1", 45).await, limited(45));
 
         // Run again, it finds the cluster and leaves it alone: the state is still there.
         engine.podman(["start", ONE_SHOT]).await.unwrap();
         let said = one_shot_says(&engine, "are a cluster already.").await;
         assert!(said.contains("are a cluster."), "{said}");
-        assert_eq!(statuses("192.0.2.1", 5).await, vec![429; 5]);
+        assert_eq!(site.statuses("192.0.2.1", 5).await, vec![429; 5]);
 
         // All at once, with other addresses: the nodes are introduced to each other again.
         compose.run("down").await.unwrap();
         compose.run("up --detach").await.unwrap();
         one_shot_says(&engine, "are a cluster").await;
-        ready(3).await;
-        assert_eq!(statuses("192.0.2.2", 45).await, limited(45));
+        site.ready(3).await;
+        assert_eq!(site.statuses("192.0.2.2", 45).await, limited(45));
     };
     engine.run(work).unwrap();
 }
 
 /// Brings it up and waits for all of it.
-pub(crate) async fn up(engine: &Engine, compose: &Compose<'_>) {
+pub(crate) async fn up(engine: &Engine, compose: &Compose<'_>) -> Site {
     compose.run("up --detach").await.unwrap();
     one_shot_says(engine, "are a cluster.").await;
-    ready(3).await;
+    let site = Site::published();
+    site.ready(3).await;
+    site
 }
 
 /// Waits until the one-shot service has said so, and ended well; returns all that it said.

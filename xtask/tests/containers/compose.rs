@@ -9,7 +9,7 @@ use spop_testkit::tools::{self, workspace_root};
 use tokio::process::Command;
 
 use crate::images;
-use crate::site::{SLOW, limited, ready, statuses};
+use crate::site::{SLOW, Site, limited};
 
 /// A compose file, and the program that brings it up.
 pub(crate) struct Compose<'e> {
@@ -64,6 +64,7 @@ impl<'e> Compose<'e> {
             .env("VALKEY_IMAGE", images::VALKEY)
             // What is decided is the question here, not how fast a busy machine does it.
             .env("SPOE_TIMEOUT", "2s")
+            .env("SPOA_DECISION_BUDGET", "1000")
             .stdin(Stdio::null());
         let output = Command::from(command).kill_on_drop(true).output().await?;
         if !output.status.success() {
@@ -88,8 +89,9 @@ fn up_and_down(program: Program) {
     let compose = Compose::new(&engine, program, "compose.yaml");
     let work = async || {
         compose.run("up --detach").await.unwrap();
-        ready(1).await;
-        assert_eq!(statuses("192.0.2.1", 15).await, limited(15));
+        let site = Site::published();
+        site.ready(1).await;
+        assert_eq!(site.statuses("192.0.2.1", 15).await, limited(15));
 
         compose.run("down --volumes").await.unwrap();
         for list in [

@@ -15,5 +15,6 @@ mod agent;
 mod cluster;
 mod compose;
 mod images;
+mod kube;
 mod rolling;
 mod site;

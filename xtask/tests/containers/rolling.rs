@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use spop_testkit::http::Client;
 
 use crate::compose::{Compose, Program};
-use crate::site::{get, ready};
-use crate::{cluster, images, site};
+use crate::site::Site;
+use crate::{cluster, images};
 
 /// Visitors that ask all the time, each on a connection of its own.
 const VISITORS: u8 = 8;
@@ -20,7 +20,7 @@ fn no_request_goes_undecided_while_the_agents_are_replaced() {
     let engine = images::engine();
     let compose = Compose::new(&engine, Program::Docker, "cluster.yaml");
     let work = async || {
-        cluster::up(&engine, &compose).await;
+        let site = cluster::up(&engine, &compose).await;
         let done = AtomicBool::new(false);
         let replace = async {
             let started = Instant::now();
@@ -28,13 +28,12 @@ fn no_request_goes_undecided_while_the_agents_are_replaced() {
                 // What `up` does when there is a new image: stop, remove, make anew, start.
                 let up = format!("up --detach --no-deps --force-recreate {agent}");
                 compose.run(&up).await.unwrap();
-                assert_eq!(site::up("web").await, 1);
-                ready(3).await;
+                site.ready(3).await;
             }
             done.store(true, Ordering::Relaxed);
             started.elapsed()
         };
-        let (took, seen) = tokio::join!(replace, load(&done));
+        let (took, seen) = tokio::join!(replace, load(&site, &done));
 
         let log = engine.podman(["logs", HAPROXY]).await.unwrap();
         let log = Log::read(&log);
@@ -69,7 +68,7 @@ struct Seen {
 
 /// Asks until `done`. Each request has an address of its own, so that most are allowed; some
 /// come from one that is denied.
-async fn load(done: &AtomicBool) -> Seen {
+async fn load(site: &Site, done: &AtomicBool) -> Seen {
     let visitors = (0..VISITORS).map(|visitor| async move {
         let client = Client::new();
         let mut seen = Seen::default();
@@ -82,7 +81,7 @@ async fn load(done: &AtomicBool) -> Seen {
                 _ => format!("198.{visitor}.{high}.{low}"),
             };
             seen.requests += 1;
-            match get(&client, &address).await {
+            match site.get(&client, &address).await {
                 Err(_) => seen.lost += 1,
                 // Set whenever there is a decision.
                 Ok(answer) if answer.header("RateLimit").is_none() => seen.undecided += 1,

@@ -26,7 +26,9 @@ const unseen = (value, path, seen, found) => {
   if (typeof value !== "object" || value === null) return found;
   for (const name of Object.keys(value)) {
     const field = Array.isArray(value) ? `${path}[${name}]` : `${path}.${name}`;
-    if (name === "valuesObject") continue; // of any form: a chart's own values
+    // A chart's own values, of any form; and fields that were taken for remarks, and left out,
+    // when the definitions were compiled.
+    if (name === "valuesObject" || name === "description") continue;
     if (!seen.has(field)) found.push(`${field.slice(1)}: no such field`);
     else unseen(value[name], field, seen, found);
   }

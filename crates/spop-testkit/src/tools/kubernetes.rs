@@ -18,11 +18,18 @@ const PACKAGE: &str = "kubernetes-validate==1.37.0";
 pub fn kubernetes_schemas() -> Result<PathBuf> {
     let tree = kept("kubernetes-schemas", |_, root| {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"])
-            .args(["--disable-pip-version-check", "--root-user-action=ignore"])
-            .arg("--target")
-            .arg(root)
-            .arg(PACKAGE);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-compile",
+        ])
+        .args(["--disable-pip-version-check", "--root-user-action=ignore"])
+        .arg("--target")
+        .arg(root)
+        .arg(PACKAGE);
         run_quietly(&mut pip)
     })
     .map_err(|error| {

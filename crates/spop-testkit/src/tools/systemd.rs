@@ -38,8 +38,8 @@ impl Systemd {
     fn unpacked() -> Result<Self> {
         let unpack = |program| unpacked("systemd", &["systemd"], program, &[Suite::Own]);
         // In /bin up to Debian 12.
-        let analyze = unpack("usr/bin/systemd-analyze")
-            .or_else(|_| unpack("bin/systemd-analyze"))?;
+        let analyze =
+            unpack("usr/bin/systemd-analyze").or_else(|_| unpack("bin/systemd-analyze"))?;
         let tree = analyze
             .path
             .ancestors()
