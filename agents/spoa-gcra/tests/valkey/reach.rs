@@ -48,11 +48,11 @@ async fn the_right_to_ping_is_not_needed() {
     let rights = ["acl", "setuser", "ann", "on", ">secret", "+info"];
     server.cli(&rights).await.unwrap();
     let url = server.url();
-    let found = findings(&[
-        ("VALKEY_NODES", &url),
+    let settings = [
+        ("VALKEY_NODES", &*url),
         ("VALKEY_USERNAME", "ann"),
         ("VALKEY_PASSWORD", "secret"),
-    ]);
-    let found = found.await;
+    ];
+    let found = findings(&settings).await;
     assert!(found[1].is_good(), "{}", found[1]);
 }

@@ -157,7 +157,7 @@ pub async fn ping(info: &ConnectionInfo) -> Result<(), String> {
     let asked = async {
         let client = Client::open(info.clone())?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        connection.send_packed_command(&cmd("PING")).await
+        cmd("PING").exec_async(&mut connection).await
     };
     match asked.await {
         Err(error) if error.code() != Some("NOPERM") => Err(reason(&error)),
