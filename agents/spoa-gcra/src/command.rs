@@ -5,6 +5,8 @@ mod completions;
 mod configuration;
 mod healthcheck;
 mod man;
+mod print_config;
+mod print_haproxy_config;
 mod run;
 
 use std::io::{self, Write as _};
@@ -18,6 +20,7 @@ use spoa_gcra::startup::StartError;
 
 use configuration::Configuration;
 use healthcheck::Unhealthy;
+use print_haproxy_config::Refused;
 
 /// An exact, distributed rate limiter for HAProxy: GCRA over Valkey.
 ///
@@ -32,8 +35,8 @@ pub(crate) struct Arguments {
     config: Config,
 }
 
-/// Of `run` and `check`, before the command or after it.
-#[derive(clap::Args)]
+/// Of the commands that read policies, before the command or after it.
+#[derive(clap::Args, Clone)]
 struct Config {
     /// A file of policies, in place of the one that SPOA_CONFIG names.
     #[arg(long = "config", value_name = "FILE")]
@@ -44,10 +47,11 @@ struct Config {
 enum Command {
     /// Serve until SIGTERM or SIGINT (the default). SIGHUP reads the file of policies again.
     Run(Config),
-    /// Check the settings and the file of policies, and print what would be in force, without
-    /// listening.
-    Check(Config),
+    Check(check::Options),
     Healthcheck(healthcheck::Options),
+    PrintConfig(print_config::Options),
+    // Boxed: it has many.
+    PrintHaproxyConfig(Box<print_haproxy_config::Options>),
     Completions(completions::Options),
     /// Print the manual page: `spoa-gcra man | man -l -`.
     Man,
@@ -61,9 +65,9 @@ fn after_help() -> String {
 }
 
 /// For the help and the manual page.
-const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 for a failure while serving and \
-                          for an agent that is not healthy, 2 for a bad setting or file of \
-                          policies.";
+const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 for a failure while serving, for \
+                          an agent that is not healthy and for what `check --reach` does not \
+                          reach, 2 for a bad setting, option or file of policies.";
 
 /// Why the process ends other than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +86,10 @@ pub(crate) enum Failure {
     Serve(#[from] spop_server::ServeError),
     #[error(transparent)]
     Unhealthy(#[from] Unhealthy),
+    #[error("out of reach: {0}, see the lines above")]
+    OutOfReach(usize),
+    #[error(transparent)]
+    Haproxy(#[from] Refused),
     #[error("cannot print it: {0}")]
     Print(io::Error),
 }
@@ -89,11 +97,14 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Policies(_) | Self::Start(_) => ExitCode::from(2),
+            Self::Settings(_) | Self::Policies(_) | Self::Start(_) | Self::Haproxy(_) => {
+                ExitCode::from(2)
+            }
             Self::Runtime { .. }
             | Self::Watch(_)
             | Self::Serve(_)
             | Self::Unhealthy(_)
+            | Self::OutOfReach(_)
             | Self::Print(_) => ExitCode::FAILURE,
         }
     }
@@ -104,8 +115,13 @@ pub(crate) fn execute(Arguments { command, config }: Arguments) -> Result<(), Fa
     let load = |own: Config| Configuration::load(own.file.or(config.file));
     match command.unwrap_or(Command::Run(Config { file: None })) {
         Command::Run(own) => run::execute(load(own)?),
-        Command::Check(own) => check::execute(&load(own)?),
+        Command::Check(options) => check::execute(options.reach, &load(options.config)?),
         Command::Healthcheck(options) => Ok(healthcheck::execute(options)?),
+        Command::PrintConfig(options) => print_config::execute(&options),
+        Command::PrintHaproxyConfig(options) => {
+            let configuration = load(options.config.clone())?;
+            print_haproxy_config::execute(&options, &configuration)
+        }
         Command::Completions(options) => completions::execute(&options),
         Command::Man => man::execute(),
     }

@@ -4,7 +4,7 @@
 //! [`policy`] says what applies, [`identity`] says whose request it is, [`check_rate`] is what
 //! HAProxy asks and is told, [`settings`] is what an operator can set, and [`app`] composes
 //! them over `spop-server`. [`admin`] shows [`metrics`] of it all. The binary adds [`startup`],
-//! signals and a logger.
+//! signals and a logger; [`reach`] asks beforehand what a start would find.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -16,6 +16,7 @@ pub mod gcra;
 pub mod identity;
 pub mod metrics;
 pub mod policy;
+pub mod reach;
 pub mod settings;
 pub mod startup;
 pub mod store;

@@ -1,4 +1,4 @@
-//! What the commands print that other programs read: completions and the manual page.
+//! What the commands print that other programs read: completions, the manual page, settings.
 
 #![allow(
     clippy::unwrap_used,
@@ -59,15 +59,38 @@ fn the_manual_page_has_every_setting_and_command() {
     for setting in spoa_gcra::settings::TABLE {
         assert!(plain.contains(setting.name), "no {}", setting.name);
     }
-    for command in ["run", "check", "healthcheck", "completions", "man"] {
+    for command in [
+        "run",
+        "check",
+        "healthcheck",
+        "print-config",
+        "print-haproxy-config",
+        "completions",
+        "man",
+    ] {
         assert!(plain.contains(&format!("fB{command}fR")), "no {command}");
     }
-    assert!(plain.contains("--addr"), "{plain}");
+    for option in ["--addr", "--reach", "--haproxy"] {
+        assert!(plain.contains(option), "{plain}");
+    }
+}
+
+#[test]
+fn all_settings_and_an_example_of_policies_are_printed() {
+    let settings = printed(&["print-config"]);
+    assert_eq!(settings, spoa_gcra::settings::environment_file());
+    let policies = printed(&["print-config", "--policies"]);
+    assert_eq!(policies, include_str!("../policies.example.toml"));
 }
 
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
-    for arguments in [&["man"][..], &["completions", "bash"]] {
+    for arguments in [
+        &["man"][..],
+        &["completions", "bash"],
+        &["print-config"],
+        &["print-haproxy-config"],
+    ] {
         let mut command = Command::new(AGENT);
         command.args(arguments).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();

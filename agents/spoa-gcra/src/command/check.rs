@@ -1,13 +1,42 @@
-//! `spoa-gcra check`: what would be in force.
+//! `spoa-gcra check`: what would be in force, and what can be reached.
 
-use spoa_gcra::startup;
+use spoa_gcra::{reach, startup};
 
-use super::Failure;
 use super::configuration::Configuration;
+use super::{Config, Failure};
 
-pub(super) fn execute(configuration: &Configuration) -> Result<(), Failure> {
+/// Check the settings and the file of policies, and print what would be in force, without
+/// serving.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) config: Config,
+    /// Also ask whether each Valkey node answers, and whether the addresses could be listened
+    /// on now: not while an agent does. A line for each; exit code 1 if one is out of reach.
+    #[arg(long)]
+    pub(super) reach: bool,
+}
+
+pub(super) fn execute(reach: bool, configuration: &Configuration) -> Result<(), Failure> {
     let runtime = configuration.runtime()?;
-    runtime.block_on(startup::resolve_nodes(&configuration.settings))?;
-    println!("{}", configuration.summary());
-    Ok(())
+    let settings = &configuration.settings;
+    let out_of_reach = runtime.block_on(async {
+        if !reach {
+            startup::resolve_nodes(settings).await?;
+            println!("{}", configuration.summary());
+            return Ok::<_, Failure>(0);
+        }
+        println!("{}\nreach:", configuration.summary());
+        let findings = reach::all(settings).await;
+        for finding in &findings {
+            println!("  {finding}");
+        }
+        Ok(findings.iter().filter(|finding| !finding.is_good()).count())
+    })?;
+    // A resolver may still be busy on a thread of its own.
+    runtime.shutdown_background();
+    match out_of_reach {
+        0 => Ok(()),
+        count => Err(Failure::OutOfReach(count)),
+    }
 }

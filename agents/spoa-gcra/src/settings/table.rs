@@ -305,12 +305,12 @@ pub fn markdown_table() -> String {
     table
 }
 
-/// [`TABLE`] as a file for systemd's `EnvironmentFile=`: what each variable means, what it
+/// [`TABLE`] as a file of environment variables, such as systemd's `EnvironmentFile=`: what each variable means, what it
 /// accepts, and its default, commented out.
 pub fn environment_file() -> String {
     let mut file = String::from(
-        "# The settings of spoa-gcra.service: what is commented out is the default, but for\n\
-         # SPOE_ADDR, which is 127.0.0.1:9000 there. `systemctl restart spoa-gcra` applies them.\n",
+        "# The settings of spoa-gcra: what is commented out is the default. In spoa-gcra.service\n\
+         # SPOE_ADDR is 127.0.0.1:9000, and `systemctl restart spoa-gcra` applies them.\n",
     );
     for Setting {
         name,

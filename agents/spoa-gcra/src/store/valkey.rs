@@ -68,6 +68,7 @@ mod watchdog;
 
 pub use breaker::BreakerState;
 pub use config::{Config, MAX_BATCH, MAX_BUDGET, MAX_LANES, MAX_PIPELINES, MAX_TTL};
+pub use connector::ping;
 pub use error::{ConfigError, StoreError};
 pub use primary::PrimaryState;
 pub use script::{Call, SCRIPT, SCRIPT_ALL, UnknownCall};

@@ -16,6 +16,7 @@ mod agents;
 mod clients;
 mod limits;
 mod policies;
+mod print_config;
 mod rolling;
 mod site;
 mod valkeys;

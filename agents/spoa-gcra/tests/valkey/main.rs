@@ -12,6 +12,7 @@ mod decides;
 mod floods;
 mod functions;
 mod leases;
+mod reach;
 mod shipped;
 mod survives;
 mod tls;

@@ -1,0 +1,99 @@
+//! What an agent with these settings would reach, asked without serving: addresses to listen
+//! on, and Valkey.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use spop_server::Endpoint;
+use tokio::time::timeout;
+
+use crate::settings::{Listen, Settings, ValkeyNode};
+use crate::startup;
+use crate::store::valkey;
+
+/// For each Valkey node; all are asked at once.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What came of one address. Its text form is one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The variable, and the address as it may be shown.
+    pub what: String,
+    /// What was found, or what is in the way.
+    pub found: Result<String, String>,
+}
+
+impl Finding {
+    /// Whether an agent could use it.
+    pub fn is_good(&self) -> bool {
+        self.found.is_ok()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Ok(found) => write!(f, "{}: {found}", self.what),
+            Err(error) => write!(f, "{}: OUT OF REACH: {error}", self.what),
+        }
+    }
+}
+
+/// Tries all of them. Takes a few seconds at most.
+pub async fn all(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![spop(settings).await];
+    findings.extend(admin(settings).await);
+    findings.extend(join_all(settings.valkey.iter().map(node)).await);
+    findings
+}
+
+async fn spop(settings: &Settings) -> Finding {
+    let found = if let Listen::At(Endpoint::Inherited(_)) = &settings.listen {
+        Ok("systemd is to listen there".to_owned())
+    } else {
+        let listener = startup::listen(settings).await;
+        listener.map(free).map_err(|error| {
+            let said = error.to_string();
+            // It begins with the variable, which is shown anyway.
+            let reason = said.split_once(": ").map(|(_, reason)| reason.to_owned());
+            reason.unwrap_or(said)
+        })
+    };
+    Finding {
+        what: format!("SPOE_ADDR {}", settings.listen),
+        found,
+    }
+}
+
+async fn admin(settings: &Settings) -> Option<Finding> {
+    let admin = settings.admin.as_ref()?;
+    let listener = tokio::net::TcpListener::bind(&admin.addr).await;
+    Some(Finding {
+        what: format!("SPOA_ADMIN_ADDR {}", admin.addr),
+        found: match listener {
+            Ok(listener) => Ok(free(listener)),
+            Err(error) if admin.required => Err(format!("cannot listen: {error}")),
+            Err(error) => Ok(format!("would go on without metrics: {error}")),
+        },
+    })
+}
+
+/// It is given back.
+fn free<L>(_listener: L) -> String {
+    "can be listened on".to_owned()
+}
+
+async fn node(node: &ValkeyNode) -> Finding {
+    let begin = Instant::now();
+    let asked = timeout(PATIENCE, valkey::ping(&node.info)).await;
+    Finding {
+        what: format!("VALKEY_NODES {node}"),
+        found: match asked {
+            Ok(Ok(())) => Ok(format!("answered in {:.1?}", begin.elapsed())),
+            Ok(Err(error)) => Err(error),
+            Err(_elapsed) => Err(format!("no answer within {PATIENCE:?}")),
+        },
+    }
+}
