@@ -179,7 +179,7 @@ async fn the_engine_is_counted() {
     assert!(
         shows(&[
             "test_spop_connections 1",
-            "test_spop_handshakes_total 1",
+            "test_spop_handshakes_total{result=\"agreed\"} 1",
             "test_spop_notifies_total 3",
             "test_spop_notifies_in_flight 0",
         ])

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use spoa_gcra::admin::{self, Readiness};
 use spoa_gcra::app::{self, App};
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::startup::{self, StartError};
+use spop_server::admin::{Admin, PROMETHEUS, Readiness};
 use spop_server::{Config, serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -61,7 +61,9 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let readiness = Readiness::default();
     let mut begin = format!("spoa-gcra {listening}");
     if let Some((listener, addr)) = admin {
-        tokio::spawn(admin::serve(listener, metrics, readiness.clone()));
+        let page = move || metrics.text();
+        let admin = Admin::new(readiness.clone()).page("/metrics", PROMETHEUS, page);
+        tokio::spawn(admin.serve(listener));
         begin.push_str(&format!("\nmetrics at http://{addr}/metrics"));
     }
     println!("{begin}\n{shown}");

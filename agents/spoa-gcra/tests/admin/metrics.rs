@@ -31,7 +31,10 @@ async fn decisions_in_memory_are_counted() {
     assert_eq!(metrics.decisions("default", "allowed", "valkey"), 0.0);
     assert_eq!(metrics.get("spop_connections"), 1.0);
     assert_eq!(metrics.get("spop_notifies_total"), 4.0);
-    assert_eq!(metrics.get("spop_notifies_failed_total"), 0.0);
+    assert_eq!(
+        metrics.get("spop_notifies_failed_total{reason=\"deadline\"}"),
+        0.0
+    );
     assert_eq!(metrics.get("memory_clients"), 2.0);
     assert!(metrics.get("memory_bytes") > 0.0);
 
