@@ -3,8 +3,8 @@
 //! The parts, from the inside out: [`gcra`] decides, [`store`] keeps what it decides on,
 //! [`policy`] says what applies, [`identity`] says whose request it is, [`check_rate`] is what
 //! HAProxy asks and is told, [`settings`] is what an operator can set, and [`app`] composes
-//! them over `spop-server`. [`metrics`] counts it all. The binary adds [`startup`], signals, a
-//! logger and the admin listener.
+//! them over `spop-server`. [`metrics`] counts it all, [`readiness`] says when it is of use. The binary adds
+//! [`startup`], signals, a logger and the admin listener.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -15,6 +15,7 @@ pub mod gcra;
 pub mod identity;
 pub mod metrics;
 pub mod policy;
+pub mod readiness;
 pub mod settings;
 pub mod startup;
 pub mod store;
