@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use spop_server::admin::Counters;
 use spop_server::{Request, Router};
 use tower::{ServiceBuilder, ServiceExt as _};
 use tower_service::Service;
 
 use crate::check_rate::{self, CheckRateLayer};
 use crate::identity::Identity;
-use crate::metrics::{Metrics, SpopCounts, ValkeyMetrics};
+use crate::metrics::{Metrics, ValkeyMetrics};
 use crate::policy::Policies;
 use crate::settings::Settings;
 use crate::store::denial_cache::DenialCacheLayer;
@@ -49,7 +50,7 @@ pub fn build(
     let memory = MemoryStore::new(settings.memory_clients);
     let mut metrics = Metrics {
         policies: Arc::clone(&policies),
-        spop: Arc::new(SpopCounts::default()),
+        spop: Arc::new(Counters::default()),
         memory: memory.clone(),
         valkey: None,
     };

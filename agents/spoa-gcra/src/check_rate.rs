@@ -196,7 +196,7 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
             }
         };
         let outcome = Outcome::of(&verdict, policy.shadow);
-        policy.decisions.add(verdict.source, outcome);
+        policy.decisions.count(&verdict, outcome);
         debug!(
             target: "spoa_gcra::decision",
             allowed = verdict.decision.allowed,

@@ -5,15 +5,13 @@
 //! No client is in any of them.
 
 mod page;
-mod spop;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-pub use prometheus::TEXT_FORMAT;
+use spop_server::admin::{Counters, HistogramCounts};
 
-use self::page::Page;
-pub use self::spop::SpopCounts;
+use self::page::{PREFIX, Page};
 use crate::policy::{Outcome, Policies};
 use crate::store::Source;
 use crate::store::denial_cache::DenialCacheStats;
@@ -28,7 +26,7 @@ pub struct Metrics {
     /// What is in force, and what was decided under it.
     pub policies: Arc<ArcSwap<Policies>>,
     /// HAProxy's connections and what came over them.
-    pub spop: Arc<SpopCounts>,
+    pub spop: Arc<Counters>,
     /// The state in this process.
     pub memory: MemoryStore,
     /// The shared state; `None`: there is none.
@@ -49,15 +47,14 @@ pub struct ValkeyMetrics {
 }
 
 impl Metrics {
-    /// All of them, as of now, in the [`TEXT_FORMAT`]: a few lines for each policy and each
-    /// primary. Takes the longer the more clients are remembered, up to some ms: not for a
+    /// All of them, as of now, in the format that [`PROMETHEUS`](spop_server::admin::PROMETHEUS)
+    /// names: a few lines for each policy and each primary. Takes the longer the more clients are remembered, up to some ms: not for a
     /// task that must not block.
     pub fn text(&self) -> String {
         let mut page = Page::default();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("build_info", "The version, as a label.", [(version, 1)]);
         self.decisions(&mut page);
-        self.spop(&mut page);
         self.memory(&mut page);
         if let Some(valkey) = &self.valkey {
             valkey.primaries(&mut page);
@@ -65,13 +62,14 @@ impl Metrics {
             valkey.denials(&mut page);
             valkey.leases(&mut page);
         }
-        page.text()
+        page.text() + &self.spop.text(PREFIX)
     }
 
     fn decisions(&self, page: &mut Page) {
         let policies = self.policies.load();
         let mut decisions = Vec::new();
         let mut shadow_denied = Vec::new();
+        let mut near_limit = Vec::new();
         for named in policies.all() {
             let policy = &*named.policy.name;
             let count = |source, outcome| named.policy.decisions.get(source, outcome);
@@ -88,6 +86,7 @@ impl Metrics {
                 }
             }
             shadow_denied.push(([("policy", policy)], in_shadow));
+            near_limit.push(([("policy", policy)], named.policy.decisions.near_limit()));
         }
         page.counter(
             "decisions_total",
@@ -99,28 +98,10 @@ impl Metrics {
             "Requests that passed only because their policy is in shadow.",
             shadow_denied,
         );
-    }
-
-    fn spop(&self, page: &mut Page) {
-        page.gauge(
-            "spop_connections",
-            "Connections of HAProxy that are open.",
-            [([], self.spop.open())],
-        );
         page.counter(
-            "spop_connections_total",
-            "Connections of HAProxy, health checks included, accepted.",
-            [([], self.spop.accepted())],
-        );
-        page.counter(
-            "spop_notifies_total",
-            "NOTIFYs taken in.",
-            [([], self.spop.notifies())],
-        );
-        page.counter(
-            "spop_notifies_failed_total",
-            "NOTIFYs answered without a decision: nobody, not even the failure policy, had one.",
-            [([], self.spop.failed())],
+            "near_limit_total",
+            "Requests allowed of clients that have a tenth of their limit left, or less.",
+            near_limit,
         );
     }
 
@@ -190,6 +171,25 @@ impl ValkeyMetrics {
             "valkey_connections_total",
             "Connections made to the primary.",
             by_node(|primary| primary.connections),
+        );
+        let histograms = |histogram: fn(&PrimaryState) -> &HistogramCounts| {
+            let primaries = primaries.iter();
+            primaries.map(move |primary| {
+                let labels = [("node", &*primary.node)];
+                (labels, histogram(primary).clone())
+            })
+        };
+        page.histogram(
+            "valkey_batch_checks",
+            "Checks of a pipeline sent to the primary.",
+            1,
+            histograms(|primary| &primary.batch_checks),
+        );
+        page.histogram(
+            "valkey_answer_seconds",
+            "Time from sending a pipeline to its answer.",
+            1_000_000_000,
+            histograms(|primary| &primary.answer_nanos),
         );
         page.counter(
             "valkey_map_renewals_total",

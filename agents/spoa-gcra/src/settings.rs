@@ -8,6 +8,7 @@ mod access;
 mod error;
 mod listen;
 mod node;
+mod origin;
 mod table;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ pub use access::Access;
 pub use error::{Problem, SettingsError};
 pub use listen::Listen;
 pub use node::{BadNode, ValkeyNode};
+pub use origin::Origin;
 pub use table::{Accepts, Setting, TABLE, environment_file, help_table, markdown_table};
 
 use crate::gcra::Quota;
@@ -78,6 +80,10 @@ pub struct Settings {
     /// Variables that look like this agent's and are none of [`TABLE`]: misspelt, most
     /// likely, and worth a warning. Sorted. Found by [`from_env`](Self::from_env) only.
     pub unknown: Vec<String>,
+    /// Names of the variables that are set.
+    given: Vec<&'static str>,
+    /// Where `config` comes from, if not from `SPOA_CONFIG`.
+    config_origin: Option<Origin>,
 }
 
 /// Where metrics are shown.
@@ -140,12 +146,24 @@ impl Settings {
             worker_threads: values.worker_threads()?,
             log: values.parsed::<LogDirectives>(&table::LOG)?.0,
             unknown: Vec::new(),
+            given: values.given(),
+            config_origin: None,
         })
     }
 
     /// What is in force, for the start of the log: a line for each setting but `SPOE_ADDR`,
     /// which the listening line names. Passwords are not shown.
     pub fn summary(&self) -> String {
+        let rows = self.rows();
+        let width = rows.iter().map(|(setting, _)| setting.name.len()).max();
+        let width = width.unwrap_or(0);
+        let line =
+            |(setting, value): &(&Setting, String)| format!("  {:width$}  {value}", setting.name);
+        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Each setting but `SPOE_ADDR`, and its value as it may be shown.
+    fn rows(&self) -> Vec<(&'static Setting, String)> {
         let mut rows = vec![
             (&table::ADMIN_ADDR, self.admin()),
             (&table::VALKEY_NODES, self.store()),
@@ -175,11 +193,7 @@ impl Settings {
             (&table::WORKER_THREADS, self.worker_threads.to_string()),
             (&table::LOG, self.log.clone()),
         ]);
-        let width = rows.iter().map(|(setting, _)| setting.name.len()).max();
-        let width = width.unwrap_or(0);
-        let line =
-            |(setting, value): &(&Setting, String)| format!("  {:width$}  {value}", setting.name);
-        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        rows
     }
 
     /// Where policies are read, and what counts for those that do not say it themselves.

@@ -33,6 +33,8 @@
 //! ```
 
 mod counters;
+mod histogram;
+mod page;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -53,6 +55,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
 pub use counters::Counters;
+pub use histogram::{Histogram, HistogramCounts};
 
 /// The content type of Prometheus' text format.
 pub const PROMETHEUS: &str = "text/plain; version=0.0.4";

@@ -68,6 +68,10 @@ pub trait Observer: Send + Sync + 'static {
     /// since the NOTIFY was read, to the precision of one turn of the connection's loop.
     fn answered(&self, _failure: Option<Failure>, _elapsed: Duration) {}
 
+    /// So many ACKs were ready together. They leave in one write, unless that would exceed
+    /// 8 KiB or the peer takes less.
+    fn acks_ready(&self, _acks: usize) {}
+
     /// One write took so many bytes.
     fn written(&self, _bytes: usize) {}
 }

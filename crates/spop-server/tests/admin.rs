@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spop_client::Client;
+use spop_client::spop_codec::Status;
 use spop_server::admin::{Admin, Counters, PROMETHEUS, Readiness};
 use spop_server::{Config, Observer, Request, Router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -179,17 +180,31 @@ async fn the_engine_is_counted() {
     assert!(
         shows(&[
             "test_spop_connections 1",
-            "test_spop_handshakes_total 1",
+            "test_spop_handshakes_total{result=\"agreed\"} 1",
             "test_spop_notifies_total 3",
             "test_spop_notifies_in_flight 0",
+            "test_spop_answer_seconds_count 3",
+            "test_spop_write_acks_bucket{le=\"1\"} 3",
+            "test_spop_write_acks_count 3",
+            // The HELLO's, and each ACK's.
+            "test_spop_write_bytes_count 4",
         ])
         .await
     );
     drop(client);
+    spop_client::ping(agent).await.unwrap();
+    let mut client = Client::connect(agent).await.unwrap();
+    client.disconnect(Status::TOO_BIG).await.unwrap();
     let closed = async {
         while !shows(&[
             "test_spop_connections 0",
             "test_spop_connections_closed_total{end=\"eof\"} 1",
+            "test_spop_connections_closed_total{end=\"health-check\"} 1",
+            "test_spop_connections_closed_total{end=\"haproxy-disconnect\"} 1",
+            "test_spop_handshakes_total{result=\"agreed\"} 2",
+            "test_spop_handshakes_total{result=\"health-check\"} 1",
+            "test_spop_disconnects_total{side=\"haproxy\",code=\"3\"} 1",
+            "test_spop_disconnects_total{side=\"agent\",code=\"0\"} 0",
         ])
         .await
         {

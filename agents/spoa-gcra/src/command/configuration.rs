@@ -24,8 +24,8 @@ impl Configuration {
     /// From here on what is logged is shown.
     pub(super) fn load(config: Option<PathBuf>) -> Result<Self, Failure> {
         let mut settings = Settings::from_env()?;
-        if config.is_some() {
-            settings.config = config;
+        if let Some(path) = config {
+            settings.read_policies_from(path);
         }
         log_to_stderr(&settings);
         for name in &settings.unknown {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use spoa_gcra::admin::{self, Readiness};
 use spoa_gcra::app::{self, App};
+use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
+use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
+use spop_server::admin::{Admin, PROMETHEUS, Readiness};
 use spop_server::{Config, serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -35,6 +37,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         source,
         policies,
     } = configuration;
+    let in_force = settings.in_force();
     startup::resolve_nodes(&settings).await?;
     // From here on SIGHUP does not end the process.
     let hangup = signal(SignalKind::hangup()).map_err(Failure::Watch)?;
@@ -61,7 +64,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let readiness = Readiness::default();
     let mut begin = format!("spoa-gcra {listening}");
     if let Some((listener, addr)) = admin {
-        tokio::spawn(admin::serve(listener, metrics, readiness.clone()));
+        tokio::spawn(pages(metrics, in_force, &readiness).serve(listener));
         begin.push_str(&format!("\nmetrics at http://{addr}/metrics"));
     }
     println!("{begin}\n{shown}");
@@ -78,6 +81,23 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         .await?;
     info!("stopped");
     Ok(())
+}
+
+/// What operators can ask for.
+fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
+    let mut admin = Admin::new(readiness.clone());
+    let policies = Arc::clone(&metrics.policies);
+    if let Some(valkey) = &metrics.valkey {
+        let store = valkey.store.clone();
+        admin = admin.ready_if(valkey_was_reached(Arc::clone(&policies), store));
+    }
+    let config = move || {
+        let policies = policies.load().summary();
+        format!("{in_force}\n\npolicies:\n{policies}\n")
+    };
+    admin
+        .page("/metrics", PROMETHEUS, move || metrics.text())
+        .page("/config", "text/plain; charset=utf-8", config)
 }
 
 /// Says what came of reading the policies again.

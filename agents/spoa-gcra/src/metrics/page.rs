@@ -1,11 +1,14 @@
 //! The text that Prometheus reads, put together family by family.
 
 use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+use spop_server::admin::HistogramCounts;
 use tracing::error;
 
-/// Stands before each name.
-const PREFIX: &str = "spoa_gcra_";
+/// Begins each name.
+pub(super) const PREFIX: &str = "spoa_gcra";
 
 /// Families so far. Each name is given once.
 #[derive(Default)]
@@ -48,6 +51,34 @@ impl Page {
         self.family(name, help, MetricType::GAUGE, metrics.collect());
     }
 
+    /// Values by size, by their labels, so many of the histograms' units to one that is shown.
+    /// Without any there is no such family.
+    pub(super) fn histogram<'a, const LABELS: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        units: u32,
+        samples: impl IntoIterator<Item = ([(&'a str, &'a str); LABELS], HistogramCounts)>,
+    ) {
+        let shown = |value: u64| value as f64 / f64::from(units);
+        let metrics = samples.into_iter().map(|(labels, counts)| {
+            let buckets = counts.buckets.into_iter().map(|(bound, count)| {
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(shown(bound));
+                bucket.set_cumulative_count(count);
+                bucket
+            });
+            let mut histogram = Histogram::default();
+            histogram.set_bucket(buckets.collect());
+            histogram.set_sample_count(counts.count);
+            histogram.set_sample_sum(shown(counts.sum));
+            let mut metric = labelled(labels);
+            metric.set_histogram(histogram);
+            metric
+        });
+        self.family(name, help, MetricType::HISTOGRAM, metrics.collect());
+    }
+
     /// The text.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
@@ -63,7 +94,7 @@ impl Page {
             return;
         }
         let mut family = MetricFamily::default();
-        family.set_name(format!("{PREFIX}{name}"));
+        family.set_name(format!("{PREFIX}_{name}"));
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         family.set_metric(metrics);

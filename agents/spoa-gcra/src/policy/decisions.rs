@@ -4,13 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::gcra::Decision;
 use crate::store::{Source, Verdict};
 
 /// The counts of one policy. Clones share them, and so do the policies of one name, one after
 /// the other, when policies are read again.
 #[derive(Clone, Default)]
 pub struct Decisions {
-    by_source: Arc<[[AtomicU64; Outcome::ALL.len()]; Source::ALL.len()]>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    by_source: [[AtomicU64; Outcome::ALL.len()]; Source::ALL.len()],
+    near_limit: AtomicU64,
 }
 
 /// What came of a request.
@@ -39,22 +46,44 @@ impl Outcome {
 }
 
 impl Decisions {
+    /// Counts a verdict, and what came of it.
+    pub(crate) fn count(&self, verdict: &Verdict, outcome: Outcome) {
+        self.add(verdict.source, outcome);
+        let unasked = matches!(verdict.source, Source::List | Source::Unlimited);
+        if outcome == Outcome::Allowed && !unasked && is_near_limit(&verdict.decision) {
+            self.counts.near_limit.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts one more.
     pub(crate) fn add(&self, source: Source, outcome: Outcome) {
-        if let Some(count) = self.count(source, outcome) {
+        if let Some(count) = self.of(source, outcome) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// How many there were of this kind, since the start.
     pub fn get(&self, source: Source, outcome: Outcome) -> u64 {
-        let count = self.count(source, outcome);
+        let count = self.of(source, outcome);
         count.map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    fn count(&self, source: Source, outcome: Outcome) -> Option<&AtomicU64> {
-        self.by_source.get(source as usize)?.get(outcome as usize)
+    /// How many were allowed with a tenth of the limit left, or less.
+    pub fn near_limit(&self) -> u64 {
+        self.counts.near_limit.load(Ordering::Relaxed)
     }
+
+    fn of(&self, source: Source, outcome: Outcome) -> Option<&AtomicU64> {
+        self.counts
+            .by_source
+            .get(source as usize)?
+            .get(outcome as usize)
+    }
+}
+
+/// Whether a client that has spent so much is about to be denied.
+fn is_near_limit(decision: &Decision) -> bool {
+    decision.remaining <= decision.limit / 10
 }
 
 /// Any two are equal: what has happened under a policy is no part of what it says.

@@ -34,6 +34,12 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whether this is one of its settings.
+    pub(super) fn has(&self, setting: &Setting) -> bool {
+        let mut own = self.rows().into_iter();
+        own.any(|(own, _)| own.name == setting.name)
+    }
+
     /// A line's worth about each of its settings.
     pub(super) fn rows(&self) -> [(&'static Setting, String); 6] {
         let shown = |path: &Option<PathBuf>, unset: &str| match path {

@@ -520,3 +520,41 @@ fn the_help_has_two_lines_for_each_setting() {
         "{help}"
     );
 }
+
+#[test]
+fn where_each_setting_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("password");
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let mut settings = load(&[
+        ("VALKEY_NODES", "a:1"),
+        ("VALKEY_PASSWORD_FILE", secret.to_str().unwrap()),
+        ("SPOA_CONFIG", "/overruled"),
+        ("SPOA_SHADOW", "true"),
+        ("RUST_LOG", " "),
+    ])
+    .unwrap();
+    settings.read_policies_from("/policies.toml".into());
+    let shown = settings.in_force();
+    let secret = format!("VALKEY_PASSWORD_FILE  environment   {}", secret.display());
+    for line in [
+        "SPOE_ADDR             default       0.0.0.0:9000",
+        "VALKEY_NODES          environment   valkey://a:1",
+        "VALKEY_PASSWORD       file          set",
+        &secret,
+        "SPOA_CONFIG           command line  /policies.toml",
+        "SPOA_SHADOW           environment   true",
+        "RUST_LOG              default       warn",
+    ] {
+        assert!(
+            shown.lines().any(|own| own == line),
+            "no {line} in\n{shown}"
+        );
+    }
+    assert_eq!(shown.lines().count(), TABLE.len());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    // What is not followed is in no force.
+    let shown = load(&[("VALKEY_USERNAME", "ann")]).unwrap().in_force();
+    let unused = "VALKEY_USERNAME       default       unset";
+    assert!(shown.lines().any(|own| own == unused), "{shown}");
+}

@@ -1,13 +1,17 @@
 //! Health, wrong questions, and listeners that are not there.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use spop_testkit::agent;
 use spop_testkit::process::{Process, Signal};
 use spop_testkit::tools::Program;
-use tokio::time::Instant;
+use spop_testkit::valkey::Server;
+use tokio::time::{Instant, sleep};
 
+use crate::exposition::Exposition;
 use crate::{PATIENCE, Watched, request};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,6 +20,7 @@ async fn only_what_there_is_is_answered() {
     for (path, status) in [
         ("/metrics", 200),
         ("/metrics?name=x", 200),
+        ("/config", 200),
         ("/livez", 200),
         ("/readyz", 200),
         ("/", 404),
@@ -47,6 +52,63 @@ async fn an_agent_that_stops_is_not_ready_but_alive() {
     }
     assert_eq!(watched.get("/livez").status, 200);
     assert_eq!(watched.get("/metrics").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_would_deny_everybody_waits_for_valkey_once() {
+    let valkey = Server::start().await.unwrap();
+    valkey.kill();
+    let url = valkey.url();
+    let nodes = ("VALKEY_NODES", &*url);
+    let other = Watched::start(&[nodes]).await;
+    assert_eq!(other.get("/readyz").status, 200);
+
+    let closed = Watched::start(&[nodes, ("SPOA_FAILURE", "closed")]).await;
+    assert_eq!(closed.get("/readyz").status, 503);
+    assert_eq!(closed.get("/livez").status, 200);
+    valkey.restart().await.unwrap();
+    let since = Instant::now();
+    while closed.get("/readyz").status != 200 {
+        assert!(since.elapsed() < PATIENCE, "{:#?}", closed.agent.log());
+        sleep(Duration::from_millis(5)).await;
+    }
+    valkey.kill();
+    let lost = |metrics: &Exposition| {
+        let state = format!(
+            "valkey_breaker_state{{node=\"127.0.0.1:{}\",state=\"closed\"}}",
+            valkey.port()
+        );
+        metrics.find(&state) == Some(0.0)
+    };
+    closed.until("Valkey is lost", lost).await;
+    assert_eq!(closed.get("/readyz").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_force_is_shown_without_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policies.toml");
+    fs::write(&path, "[policy.first]\nunlimited = true\n").unwrap();
+    let watched = Watched::start(&[
+        ("SPOA_CONFIG", path.to_str().unwrap()),
+        ("VALKEY_NODES", "valkey://ann:hunter2@127.0.0.1:1"),
+    ])
+    .await;
+    let page = watched.get("/config").body;
+    assert!(
+        page.contains("  environment   valkey://127.0.0.1:1\n"),
+        "{page}"
+    );
+    assert!(page.contains("\n  first "), "{page}");
+    assert!(!page.contains("hunter2"), "{page}");
+
+    fs::write(&path, "[policy.second]\nunlimited = true\n").unwrap();
+    watched.agent.signal(Signal::HUP).unwrap();
+    let process = watched.agent.process();
+    process.line("policies read again", PATIENCE).await.unwrap();
+    let page = watched.get("/config").body;
+    assert!(page.contains("\n  second "), "{page}");
+    assert!(!page.contains("\n  first "), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! The admin listener of a running agent: its metrics, over a real Valkey too, its health,
-//! and what it does with those who ask too much.
+//! The admin listener of a running agent: its metrics, over a real Valkey too, and what is
+//! written about them; its health, and what it does with those who ask too much.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod documents;
 mod exposition;
 mod health;
 mod metrics;

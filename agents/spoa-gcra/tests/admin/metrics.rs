@@ -29,9 +29,14 @@ async fn decisions_in_memory_are_counted() {
     assert_eq!(metrics.decisions("default", "allowed", "memory"), 3.0);
     assert_eq!(metrics.decisions("default", "denied", "memory"), 1.0);
     assert_eq!(metrics.decisions("default", "allowed", "valkey"), 0.0);
+    // The second of the first client's two.
+    assert_eq!(metrics.get("near_limit_total{policy=\"default\"}"), 1.0);
     assert_eq!(metrics.get("spop_connections"), 1.0);
     assert_eq!(metrics.get("spop_notifies_total"), 4.0);
-    assert_eq!(metrics.get("spop_notifies_failed_total"), 0.0);
+    assert_eq!(
+        metrics.get("spop_notifies_failed_total{reason=\"deadline\"}"),
+        0.0
+    );
     assert_eq!(metrics.get("memory_clients"), 2.0);
     assert!(metrics.get("memory_bytes") > 0.0);
 
@@ -128,6 +133,14 @@ async fn a_frozen_valkey_is_seen() {
     assert!(of_node(&well, "valkey_checks_sent_total") >= 3.0);
     assert!(of_node(&well, "valkey_connections_total") >= 1.0);
     assert_eq!(of_node(&well, "valkey_queue_length"), 0.0);
+    let checks = of_node(&well, "valkey_batch_checks_sum");
+    assert_eq!(checks, of_node(&well, "valkey_checks_sent_total"));
+    let pipelines = of_node(&well, "valkey_batch_checks_count");
+    // One may have to be sent again, for want of the script.
+    assert!((1.0..=checks).contains(&pipelines), "{well:#?}");
+    let answered = of_node(&well, "valkey_answer_seconds_count");
+    assert!((1.0..=pipelines).contains(&answered), "{well:#?}");
+    assert!(of_node(&well, "valkey_answer_seconds_sum") > 0.0);
     assert!(well.get("valkey_map_renewals_total") >= 1.0);
 
     valkey.signal(Signal::STOP).unwrap();

@@ -1,12 +1,13 @@
 //! The engine's counts as Prometheus reads them.
 
-use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use spop_codec::Negotiated;
+use spop_codec::{Closed, Negotiated, Status};
 
+use super::histogram::Histogram;
+use super::page::Page;
 use crate::failure::Failure;
 use crate::observe::{ConnectionEnd, Observer};
 use crate::peer::Peer;
@@ -41,8 +42,44 @@ const REASONS: [&str; 8] = [
     "other",
 ];
 
+/// What came of handshakes.
+const HANDSHAKES: [&str; 5] = [
+    "agreed",
+    "health-check",
+    "health-check-refused",
+    "refused",
+    "timeout",
+];
+
+/// The codes of DISCONNECT; the last stands for any that nobody has assigned.
+const CODES: [u32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99];
+
+/// Bounds for the time of an answer, in ns: up to HAProxy's usual patience, and beyond it.
+const ANSWER_NANOS: [u64; 13] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    15_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// Bounds for the ACKs that leave together.
+const WRITE_ACKS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Bounds for the bytes of a write, of which the engine makes 8 KiB at most.
+const WRITE_BYTES: [u64; 7] = [128, 256, 512, 1024, 2048, 4096, 8192];
+
 /// Counts, since the start, what the engine tells, for
-/// [`Config::with_observer`](crate::Config::with_observer).
+/// [`Config::with_observer`](crate::Config::with_observer). A NOTIFY adds to three of them,
+/// a read to one and a write to four, all without a lock.
 ///
 /// | metric, after the prefix | labels | |
 /// |---|---|---|
@@ -51,37 +88,76 @@ const REASONS: [&str; 8] = [
 /// | `_spop_connections_closed_total` | `end` | how they ended: [`ConnectionEnd::as_str`] |
 /// | `_spop_connections_full_total` | | times that the limit of connections was reached |
 /// | `_spop_accept_errors_total` | | times that accepting failed |
-/// | `_spop_handshakes_total` | | connections that shook hands to ask |
+/// | `_spop_handshakes_total` | `result` | handshakes: `agreed`, `health-check`, `health-check-refused` (before the end), `refused` (nothing to agree on), `timeout` |
+/// | `_spop_disconnects_total` | `side`, `code` | DISCONNECTs by their code, and by whose idea they were: `haproxy` or `agent` |
+/// | `_spop_read_bytes_total` | | bytes read |
+/// | `_spop_write_bytes` | | histogram: bytes of a write |
+/// | `_spop_write_acks` | | histogram: ACKs that were ready together, and leave together |
 /// | `_spop_notifies_total` | | NOTIFYs taken in |
 /// | `_spop_notifies_in_flight` | | those that wait for their answer |
 /// | `_spop_notifies_failed_total` | `reason` | those answered by policy: [`Failure::as_str`] |
 /// | `_spop_notifies_lost_total` | | those whose connection ended first |
+/// | `_spop_notifies_too_big_total` | | NOTIFYs in fragments that exceeded their limit |
+/// | `_spop_answer_seconds` | | histogram: from reading a NOTIFY to its answer |
 /// | `_spop_reads_paused_total` | | times that a connection was not read, for too much in flight |
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     accepted: AtomicU64,
     closed: [AtomicU64; ENDS.len()],
     full: AtomicU64,
     accept_errors: AtomicU64,
-    handshakes: AtomicU64,
+    handshakes: [AtomicU64; HANDSHAKES.len()],
+    disconnects_received: [AtomicU64; CODES.len()],
+    disconnects_sent: [AtomicU64; CODES.len()],
+    read_bytes: AtomicU64,
+    write_bytes: Histogram,
+    write_acks: Histogram,
     notifies: AtomicU64,
-    answered: AtomicU64,
     failed: [AtomicU64; REASONS.len()],
     lost: AtomicU64,
+    too_big: AtomicU64,
+    answer_nanos: Histogram,
     paused: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            accepted: AtomicU64::default(),
+            closed: Default::default(),
+            full: AtomicU64::default(),
+            accept_errors: AtomicU64::default(),
+            handshakes: Default::default(),
+            disconnects_received: Default::default(),
+            disconnects_sent: Default::default(),
+            read_bytes: AtomicU64::default(),
+            write_bytes: Histogram::new(&WRITE_BYTES),
+            write_acks: Histogram::new(&WRITE_ACKS),
+            notifies: AtomicU64::default(),
+            failed: Default::default(),
+            lost: AtomicU64::default(),
+            too_big: AtomicU64::default(),
+            answer_nanos: Histogram::new(&ANSWER_NANOS),
+            paused: AtomicU64::default(),
+        }
+    }
 }
 
 impl Counters {
     /// All of them, as of now, in the format that [`PROMETHEUS`](super::PROMETHEUS) names.
     /// Each name begins with `prefix`, such as `my_agent`.
     pub fn text(&self, prefix: &str) -> String {
-        // What ends before what begins: nothing in between makes a gauge negative.
-        let closed = self.closed.each_ref().map(read);
-        let done = read(&self.answered) + read(&self.lost);
-        let accepted = read(&self.accepted);
-        let notifies = read(&self.notifies);
-
         let mut page = Page::new(prefix);
+        self.connections(&mut page);
+        self.bytes(&mut page);
+        self.notifies(&mut page);
+        page.text()
+    }
+
+    fn connections(&self, page: &mut Page<'_>) {
+        // What ends before what begins: nothing in between makes the gauge negative.
+        let closed = self.closed.each_ref().map(read);
+        let accepted = read(&self.accepted);
         page.gauge(
             "connections",
             "Connections of HAProxy that are open.",
@@ -95,8 +171,7 @@ impl Counters {
         page.counters(
             "connections_closed_total",
             "Connections that ended, by how.",
-            "end",
-            ENDS.into_iter().zip(closed),
+            by("end", &ENDS, &self.closed),
         );
         page.counter(
             "connections_full_total",
@@ -108,11 +183,43 @@ impl Counters {
             "Times that accepting a connection failed.",
             read(&self.accept_errors),
         );
-        page.counter(
+        page.counters(
             "handshakes_total",
-            "Connections that shook hands to ask.",
-            read(&self.handshakes),
+            "Handshakes, by what came of them.",
+            by("result", &HANDSHAKES, &self.handshakes),
         );
+        let disconnects = [
+            ("haproxy", &self.disconnects_received),
+            ("agent", &self.disconnects_sent),
+        ];
+        let disconnects = disconnects.into_iter().flat_map(|(side, counts)| {
+            CODES.iter().zip(counts).map(move |(code, count)| {
+                let labels = format!("side=\"{side}\",code=\"{code}\"");
+                (labels, read(count))
+            })
+        });
+        page.counters(
+            "disconnects_total",
+            "DISCONNECTs by code, and by whose idea they were.",
+            disconnects,
+        );
+    }
+
+    fn bytes(&self, page: &mut Page<'_>) {
+        page.counter("read_bytes_total", "Bytes read.", read(&self.read_bytes));
+        page.histogram("write_bytes", "Bytes of a write.", &self.write_bytes, 1);
+        page.histogram(
+            "write_acks",
+            "ACKs that were ready together, and leave together.",
+            &self.write_acks,
+            1,
+        );
+    }
+
+    fn notifies(&self, page: &mut Page<'_>) {
+        // As above: those answered before those taken in.
+        let done = self.answer_nanos.read().count + read(&self.lost);
+        let notifies = read(&self.notifies);
         page.counter("notifies_total", "NOTIFYs taken in.", notifies);
         page.gauge(
             "notifies_in_flight",
@@ -122,8 +229,7 @@ impl Counters {
         page.counters(
             "notifies_failed_total",
             "NOTIFYs that the failure policy answered, by why.",
-            "reason",
-            REASONS.into_iter().zip(self.failed.each_ref().map(read)),
+            by("reason", &REASONS, &self.failed),
         );
         page.counter(
             "notifies_lost_total",
@@ -131,11 +237,25 @@ impl Counters {
             read(&self.lost),
         );
         page.counter(
+            "notifies_too_big_total",
+            "NOTIFYs in fragments that exceeded their limit.",
+            read(&self.too_big),
+        );
+        page.histogram(
+            "answer_seconds",
+            "Time from reading a NOTIFY to its answer.",
+            &self.answer_nanos,
+            1_000_000_000,
+        );
+        page.counter(
             "reads_paused_total",
             "Times that a connection was not read, for too much in flight.",
             read(&self.paused),
         );
-        page.text
+    }
+
+    fn handshake_ended(&self, result: &str) {
+        add_word(&HANDSHAKES, &self.handshakes, result);
     }
 }
 
@@ -153,12 +273,32 @@ impl Observer for Counters {
     }
 
     fn handshake(&self, _: &Negotiated) {
-        add(&self.handshakes, 1);
+        self.handshake_ended("agreed");
     }
 
     fn closed(&self, end: &ConnectionEnd, in_flight: usize) {
         add(&self.lost, in_flight as u64);
+        if let ConnectionEnd::Protocol(closed) = end {
+            match closed {
+                Closed::HealthCheck => self.handshake_ended("health-check"),
+                Closed::HealthCheckRefused => self.handshake_ended("health-check-refused"),
+                Closed::Refused(_) => self.handshake_ended("refused"),
+                Closed::HelloTimeout => self.handshake_ended("timeout"),
+                _ => {}
+            }
+            if let Closed::ByPeer(bye) = closed {
+                add_code(&self.disconnects_received, bye.status);
+            }
+            if let Some(status) = sent(closed) {
+                add_code(&self.disconnects_sent, status);
+            }
+        }
+        // Last: whoever sees that the connection is closed sees the rest of it, too.
         add_word(&ENDS, &self.closed, end.as_str());
+    }
+
+    fn read(&self, bytes: usize) {
+        add(&self.read_bytes, bytes as u64);
     }
 
     fn received(&self) {
@@ -169,11 +309,36 @@ impl Observer for Counters {
         add(&self.paused, 1);
     }
 
-    fn answered(&self, failure: Option<Failure>, _: Duration) {
+    fn notify_too_big(&self) {
+        add(&self.too_big, 1);
+    }
+
+    fn answered(&self, failure: Option<Failure>, elapsed: Duration) {
         if let Some(failure) = failure {
             add_word(&REASONS, &self.failed, failure.as_str());
         }
-        add(&self.answered, 1);
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.answer_nanos.record(nanos);
+    }
+
+    fn acks_ready(&self, acks: usize) {
+        self.write_acks.record(acks as u64);
+    }
+
+    fn written(&self, bytes: usize) {
+        self.write_bytes.record(bytes as u64);
+    }
+}
+
+/// What the agent said by itself at the end of a connection.
+fn sent(closed: &Closed) -> Option<Status> {
+    match closed {
+        Closed::HealthCheckRefused => Some(Status::RESOURCE),
+        Closed::Refused(status) => Some(*status),
+        Closed::Violation(error) => Some(error.status()),
+        Closed::FrameTimeout | Closed::IdleTimeout => Some(Status::TIMEOUT),
+        Closed::Drained => Some(Status::NORMAL),
+        _ => None,
     }
 }
 
@@ -187,66 +352,26 @@ fn add(counter: &AtomicU64, count: u64) {
 
 /// Counts a word, one that is not in the list as the last.
 fn add_word(words: &[&str], counters: &[AtomicU64], word: &str) {
-    let known = words
-        .iter()
-        .zip(counters)
-        .find(|(known, _)| **known == word);
-    if let Some(counter) = known
-        .map(|(_, counter)| counter)
-        .or_else(|| counters.last())
-    {
+    let known = words.iter().position(|known| *known == word);
+    add_at(counters, known);
+}
+
+/// Counts a code, one that is not in the list as the last.
+fn add_code(counters: &[AtomicU64], status: Status) {
+    add_at(counters, CODES.iter().position(|code| *code == status.0));
+}
+
+fn add_at(counters: &[AtomicU64], index: Option<usize>) {
+    let known = index.and_then(|index| counters.get(index));
+    if let Some(counter) = known.or_else(|| counters.last()) {
         add(counter, 1);
     }
 }
 
-/// Family by family. Writing to a String cannot fail.
-struct Page<'a> {
-    prefix: &'a str,
-    text: String,
-}
-
-impl<'a> Page<'a> {
-    fn new(prefix: &'a str) -> Self {
-        Self {
-            prefix,
-            text: String::new(),
-        }
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, help, "gauge");
-        let _ = writeln!(self.text, "{}_spop_{name} {value}", self.prefix);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, help, "counter");
-        let _ = writeln!(self.text, "{}_spop_{name} {value}", self.prefix);
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl Iterator<Item = (&'static str, u64)>,
-    ) {
-        self.family(name, help, "counter");
-        for (word, value) in values {
-            let prefix = self.prefix;
-            let _ = writeln!(
-                self.text,
-                "{prefix}_spop_{name}{{{label}=\"{word}\"}} {value}"
-            );
-        }
-    }
-
-    fn family(&mut self, name: &str, help: &str, kind: &str) {
-        let prefix = self.prefix;
-        let _ = writeln!(
-            self.text,
-            "# HELP {prefix}_spop_{name} {help}\n# TYPE {prefix}_spop_{name} {kind}"
-        );
-    }
+/// The counts of words, which are the values of one label.
+fn by(label: &str, words: &[&str], counters: &[AtomicU64]) -> impl Iterator<Item = (String, u64)> {
+    let counted = words.iter().zip(counters);
+    counted.map(move |(word, counter)| (format!("{label}=\"{word}\""), read(counter)))
 }
 
 #[cfg(test)]
@@ -282,6 +407,7 @@ mod tests {
             "agent_spop_notifies_failed_total{reason=\"deadline\"} 1",
             "agent_spop_notifies_failed_total{reason=\"panic\"} 0",
             "agent_spop_notifies_lost_total 1",
+            "agent_spop_answer_seconds_count 2",
         ] {
             has(&counters, line);
         }
@@ -311,5 +437,57 @@ mod tests {
             &counters,
             "agent_spop_notifies_failed_total{reason=\"other\"} 0",
         );
+    }
+
+    #[test]
+    fn sizes_are_in_the_units_of_their_names() {
+        let counters = Counters::default();
+        counters.received();
+        counters.answered(None, Duration::from_micros(1500));
+        counters.acks_ready(3);
+        counters.written(200);
+        counters.read(70);
+        for line in [
+            "# TYPE agent_spop_answer_seconds histogram",
+            "agent_spop_answer_seconds_bucket{le=\"0.001\"} 0",
+            "agent_spop_answer_seconds_bucket{le=\"0.0025\"} 1",
+            "agent_spop_answer_seconds_bucket{le=\"+Inf\"} 1",
+            "agent_spop_answer_seconds_sum 0.0015",
+            "agent_spop_write_acks_bucket{le=\"2\"} 0",
+            "agent_spop_write_acks_sum 3",
+            "agent_spop_write_bytes_bucket{le=\"256\"} 1",
+            "agent_spop_read_bytes_total 70",
+        ] {
+            has(&counters, line);
+        }
+    }
+
+    #[test]
+    fn who_ended_a_connection_and_why() {
+        let counters = Counters::default();
+        for closed in [
+            Closed::HealthCheck,
+            Closed::HelloTimeout,
+            Closed::Refused(Status::UNSUPPORTED_VERSION),
+            Closed::IdleTimeout,
+            Closed::FrameTimeout,
+            Closed::Drained,
+            Closed::Violation(spop_codec::DecodeError::Interlaced),
+        ] {
+            counters.closed(&ConnectionEnd::Protocol(closed), 0);
+        }
+        for line in [
+            "agent_spop_handshakes_total{result=\"health-check\"} 1",
+            "agent_spop_handshakes_total{result=\"timeout\"} 1",
+            "agent_spop_handshakes_total{result=\"refused\"} 1",
+            "agent_spop_handshakes_total{result=\"agreed\"} 0",
+            "agent_spop_disconnects_total{side=\"agent\",code=\"0\"} 1",
+            "agent_spop_disconnects_total{side=\"agent\",code=\"2\"} 2",
+            "agent_spop_disconnects_total{side=\"agent\",code=\"8\"} 1",
+            "agent_spop_disconnects_total{side=\"agent\",code=\"11\"} 1",
+            "agent_spop_disconnects_total{side=\"haproxy\",code=\"0\"} 0",
+        ] {
+            has(&counters, line);
+        }
     }
 }

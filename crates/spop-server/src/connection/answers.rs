@@ -26,6 +26,8 @@ pub(super) struct Answers {
     pub(super) connection: AgentConnection,
     peer: Peer,
     shared: Arc<Shared>,
+    /// ACKs since the last write.
+    pub(super) ready: usize,
     warned: bool,
 }
 
@@ -36,6 +38,7 @@ impl Answers {
             connection: AgentConnection::new(shared.config.agent.clone(), Duration::ZERO),
             peer,
             shared,
+            ready: 0,
             warned: false,
         }
     }
@@ -87,7 +90,8 @@ impl Answers {
     }
 
     #[inline]
-    fn given(&self, failure: Option<Failure>, received: Instant, now: Instant) {
+    fn given(&mut self, failure: Option<Failure>, received: Instant, now: Instant) {
+        self.ready += 1;
         if let Some(observer) = &self.shared.config.observer {
             observer.answered(failure, now - received);
         }

@@ -334,6 +334,12 @@ where
 
     /// Writes what the socket takes.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<()> {
+        let acks = std::mem::take(&mut self.answers.ready);
+        if acks > 0
+            && let Some(observer) = &self.shared.config.observer
+        {
+            observer.acks_ready(acks);
+        }
         let transmit = self.answers.connection.transmit();
         while !transmit.is_empty() {
             let chunk = transmit.get(..WRITE_CHUNK).unwrap_or(transmit);

@@ -228,9 +228,12 @@ impl Desk {
             if jobs.is_empty() {
                 return outcome;
             }
-            Counts::add(&self.primary.counts.sent, jobs.len());
+            let counts = &self.primary.counts;
+            Counts::add(&counts.sent, jobs.len());
+            counts.batch_checks.record(jobs.len() as u64);
             let batch = Batch::new(jobs);
             let pipeline = batch.pipeline(self.call, form, self.cap_millis);
+            let since = Instant::now();
             let sent = connection.send_packed_commands(&pipeline, 0, pipeline.len());
             let replies = match sent.await {
                 Ok(replies) => replies,
@@ -245,6 +248,10 @@ impl Desk {
                     return Outcome::Broken;
                 }
             };
+            let nanos = since.elapsed().as_nanos();
+            counts
+                .answer_nanos
+                .record(u64::try_from(nanos).unwrap_or(u64::MAX));
             outcome = Outcome::Answered;
             jobs = self.judge(batch, replies);
         }

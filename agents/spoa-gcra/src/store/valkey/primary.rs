@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{ConnectionInfo, RedisError};
+use spop_server::admin::{Histogram, HistogramCounts};
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
@@ -17,6 +18,24 @@ use super::error::StoreError;
 use super::layout::host_of;
 use super::topology::Topology;
 use super::watchdog::silence;
+
+/// Bounds for the checks of a pipeline, up to the default [`Config::batch`].
+const BATCH_CHECKS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// Bounds for the time of an answer, in ns; the budget is 8 ms unless somebody sets it.
+const ANSWER_NANOS: [u64; 11] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    4_000_000,
+    8_000_000,
+    16_000_000,
+    50_000_000,
+    250_000_000,
+    1_000_000_000,
+];
 
 /// One primary, shared by its lanes.
 #[derive(Debug)]
@@ -64,12 +83,18 @@ pub struct PrimaryState {
     pub refused: u64,
     /// Connections made. More than there are lanes: some were lost.
     pub connections: u64,
+    /// Checks of each pipeline that was sent.
+    pub batch_checks: HistogramCounts,
+    /// How long the answer to each pipeline took, in ns; of those that got one.
+    pub answer_nanos: HistogramCounts,
 }
 
 /// What happened since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counts {
     pub(super) sent: AtomicU64,
+    pub(super) batch_checks: Histogram,
+    pub(super) answer_nanos: Histogram,
     pub(super) failed: AtomicU64,
     refused: AtomicU64,
     connections: AtomicU64,
@@ -77,6 +102,21 @@ pub(super) struct Counts {
     answered: AtomicU64,
     /// Exchanges without.
     unanswered: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            sent: AtomicU64::default(),
+            batch_checks: Histogram::new(&BATCH_CHECKS),
+            answer_nanos: Histogram::new(&ANSWER_NANOS),
+            failed: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            connections: AtomicU64::default(),
+            answered: AtomicU64::default(),
+            unanswered: AtomicU64::default(),
+        }
+    }
 }
 
 impl Counts {
@@ -153,6 +193,8 @@ impl Primary {
             failed: counted(&self.counts.failed),
             refused: counted(&self.counts.refused),
             connections: counted(&self.counts.connections),
+            batch_checks: self.counts.batch_checks.read(),
+            answer_nanos: self.counts.answer_nanos.read(),
         }
     }
 

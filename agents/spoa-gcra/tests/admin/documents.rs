@@ -1,0 +1,171 @@
+//! What is written about the metrics, against those that a running agent has: the README's
+//! table, the rules for Prometheus, and the dashboard for Grafana.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use spop_testkit::tools::{promtool, workspace_root};
+use spop_testkit::valkey::Server;
+
+use crate::exposition::Exposition;
+use crate::{Watched, ask};
+
+/// Everything that there can be on the page: with Valkey, and after a check.
+async fn everything() -> Exposition {
+    let valkey = Server::start().await.unwrap();
+    let watched = Watched::start(&[("VALKEY_NODES", &valkey.url())]).await;
+    let mut haproxy = watched.haproxy().await;
+    let sent = format!(
+        "valkey_checks_sent_total{{node=\"127.0.0.1:{}\"}}",
+        valkey.port()
+    );
+    watched
+        .until_asking(
+            "Valkey is asked",
+            async || ask(&mut haproxy, 1, "default").await,
+            |metrics| metrics.find(&sent).is_some_and(|sent| sent > 0.0),
+        )
+        .await;
+    watched.metrics()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readme_lists_the_metrics_that_there_are() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let (_, table) = readme
+        .split_once("\n| metric, after `spoa_gcra_` |")
+        .unwrap();
+    let listed: BTreeSet<String> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| {
+            let names = line.split('|').nth(1).unwrap().split('`');
+            names.skip(1).step_by(2)
+        })
+        .map(|name| format!("spoa_gcra_{name}"))
+        .collect();
+    let metrics = everything().await;
+    let there: BTreeSet<String> = metrics.families().map(str::to_owned).collect();
+    let of = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
+        these.difference(those).cloned().collect::<Vec<_>>()
+    };
+    let missing = of(&there, &listed);
+    let invented = of(&listed, &there);
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "not in the README: {missing:?}; only in the README: {invented:?}"
+    );
+}
+
+#[test]
+fn promtool_accepts_the_rules_and_their_tests() {
+    promtool_accepts(&observability(), ["check", "rules", "rules.yaml"]);
+    promtool_accepts(&observability(), ["test", "rules", "rules.test.yaml"]);
+}
+
+#[test]
+fn promtool_accepts_the_queries_of_the_dashboard() {
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.filter_map(|panel| panel["targets"].as_array());
+    // As if each of them were a rule. Every JSON text is a YAML text.
+    let rules: Vec<Value> = targets
+        .flatten()
+        .zip(0..)
+        .map(|(target, number)| {
+            let query = target["expr"].as_str().unwrap();
+            let query = query.replace("$__rate_interval", "5m");
+            json!({ "record": format!("query_{number}"), "expr": query })
+        })
+        .collect();
+    assert!(!rules.is_empty());
+    let groups = json!({ "groups": [{ "name": "queries", "rules": rules }] });
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("queries.yaml"), groups.to_string()).unwrap();
+    promtool_accepts(dir.path(), ["check", "rules", "queries.yaml"]);
+}
+
+#[test]
+fn every_alert_has_a_test() {
+    let rules = read("rules.yaml");
+    let tests = read("rules.test.yaml");
+    let alerts: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(!alerts.is_empty());
+    for alert in alerts {
+        let tested = format!("alertname: {alert}\n");
+        assert!(tests.contains(&tested), "no test of {alert}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+    let metrics = everything().await;
+    let there = metrics.names();
+    for (file, least) in [("rules.yaml", 5), ("dashboard.json", 15)] {
+        let text = read(file);
+        let asked = names(&text);
+        assert!(asked.len() >= least, "{file} asks for {asked:?}");
+        let missing: Vec<_> = asked.difference(&there).collect();
+        assert!(missing.is_empty(), "{file} asks for {missing:?}");
+    }
+}
+
+#[test]
+fn the_dashboard_can_be_imported_anywhere() {
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    // Given by Grafana when one is saved: another's must not be overwritten by chance.
+    assert_eq!(dashboard["id"], Value::Null);
+    assert_eq!(dashboard["uid"], "spoa-gcra");
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let is_source = |variable: &Value| variable["type"] == "datasource";
+    assert!(variables.iter().any(is_source));
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = panel["title"].as_str().unwrap();
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}");
+        let place = |side: &str| panel["gridPos"][side].as_u64().unwrap();
+        assert!(place("x") + place("w") <= 24, "{title}");
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+        assert!(
+            !panel["description"].as_str().unwrap().is_empty(),
+            "{title}"
+        );
+        assert!(!panel["targets"].as_array().unwrap().is_empty(), "{title}");
+    }
+}
+
+fn promtool_accepts(dir: &Path, arguments: [&str; 3]) {
+    let mut command = promtool().unwrap().command();
+    let output = command.args(arguments).current_dir(dir).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let all = format!("{arguments:?}\n{said}{complained}");
+    assert!(output.status.success(), "{all}");
+    assert!(said.contains("SUCCESS"), "{all}");
+}
+
+/// The metrics of the agent that a text names.
+fn names(text: &str) -> BTreeSet<&str> {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !is_of_name(c))
+        .filter(|word| word.starts_with("spoa_gcra_"))
+        .collect()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(observability().join(file)).unwrap()
+}
+
+fn observability() -> PathBuf {
+    workspace_root().join(Path::new("deploy/observability"))
+}
