@@ -11,17 +11,18 @@ mod rootfs;
 
 pub use rootfs::Rootfs;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, getrlimit, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 use tokio::runtime;
@@ -46,6 +47,11 @@ const NAMESPACES: [&str; 8] = [
     "--fork",
     "--kill-child",
 ];
+
+/// Where podman writes down what it does, in the engine's directory.
+const EVENTS: &str = "events";
+/// Hexadecimal digits of a container's or pod's id.
+const ID_LENGTH: usize = 64;
 
 /// The first process of the namespaces. What podman would leave in the system's directories goes
 /// to file systems that end with the mount namespace.
@@ -205,6 +211,24 @@ impl Engine {
         Pid::from_raw(children.ok()?.split_whitespace().next()?.parse().ok()?)
     }
 
+    /// What the containers of a test that failed have to say.
+    fn show_logs(&self) {
+        let podman = |arguments: &[&str]| {
+            let mut command = self.command(self.podman.program());
+            command.args(["--remote", "--url", &self.url()]);
+            match command.args(arguments).output() {
+                Ok(output) => [output.stdout, output.stderr].concat(),
+                Err(error) => error.to_string().into_bytes(),
+            }
+        };
+        let show = |said: &[u8]| eprintln!("{}", String::from_utf8_lossy(said).trim_end());
+        show(&podman(&["ps", "--all"]));
+        for id in self.containers() {
+            eprintln!("--- {id}");
+            show(&podman(&["logs", "--tail=20", &id]));
+        }
+    }
+
     /// Containers that were not removed, by their ids.
     fn containers(&self) -> Vec<String> {
         let dir = self.dir.path().join("storage/overlay-containers");
@@ -214,10 +238,23 @@ impl Engine {
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect()
     }
+
+    /// Containers and pods that there have ever been, by their ids.
+    fn ever_started(&self) -> BTreeSet<String> {
+        let events = fs::read_to_string(self.dir.path().join(EVENTS)).unwrap_or_default();
+        let is_id = |word: &&str| {
+            word.len() == ID_LENGTH && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        // JSON, in which an id stands between quotes.
+        events.split('"').filter(is_id).map(String::from).collect()
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.show_logs();
+        }
         // The kernel kills all others before this one is gone, and `unshare` waits for it.
         if let Some(first) = self.first_process() {
             let _ = kill_process(first, Signal::KILL);
@@ -227,8 +264,8 @@ impl Drop for Engine {
             }
         }
         self.process.kill();
-        // The one thing that no namespace takes along.
-        remove_control_groups(Path::new("/sys/fs/cgroup"), &self.containers());
+        // The one thing that no namespace takes along. Podman itself leaves those of pods.
+        remove_control_groups(Path::new("/sys/fs/cgroup"), &self.ever_started());
     }
 }
 
@@ -293,15 +330,17 @@ fn settings(podman: &Podman, dir: &Path, environment: &[(&'static str, OsString)
         .map(|(name, value)| format!("\"{name}={}\"", value.to_string_lossy()))
         .collect();
     // The two limits: podman would ask for more than it may have where root is not almighty.
+    let (files, processes) = (most(Resource::Nofile), most(Resource::Nproc));
     let mut text = format!(
         "[containers]\n\
-         default_ulimits = [\"nofile=4096:4096\", \"nproc=8192:8192\"]\n\
+         default_ulimits = [\"nofile={files}:{files}\", \"nproc={processes}:{processes}\"]\n\
          [network]\n\
          network_backend = \"netavark\"\n\
          network_config_dir = \"{shown}/networks\"\n\
          [engine]\n\
          cgroup_manager = \"cgroupfs\"\n\
          events_logger = \"file\"\n\
+         events_logfile_path = \"{shown}/{EVENTS}\"\n\
          conmon_env_vars = [{}]\n",
         environment.join(", ")
     );
@@ -318,22 +357,26 @@ fn settings(podman: &Podman, dir: &Path, environment: &[(&'static str, OsString)
     text
 }
 
-/// Removes the control groups of containers that were killed. Those that hold a process stay.
-fn remove_control_groups(dir: &Path, containers: &[String]) {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return;
-    };
-    let dirs: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect();
-    for dir in dirs {
-        remove_control_groups(&dir, containers);
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let ours = containers.iter().any(|id| name.contains(id.as_str()));
-        if ours || name == "libpod_parent" {
-            let _ = fs::remove_dir(&dir);
+/// As many as this process may have, or what podman itself would ask for.
+fn most(resource: Resource) -> u64 {
+    getrlimit(resource).maximum.unwrap_or(1 << 20).min(1 << 20)
+}
+
+/// Removes the control groups of these containers and pods, and podman's own. Those that hold a
+/// process, or another group, stay.
+fn remove_control_groups(dir: &Path, ids: &BTreeSet<String>) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = entry.path();
+        remove_control_groups(&path, ids);
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let id = name.rsplit('-').next().unwrap_or_default();
+        if ids.contains(id) || path.ends_with("libpod_parent/conmon") || name == "libpod_parent" {
+            let _ = fs::remove_dir(&path);
         }
     }
 }

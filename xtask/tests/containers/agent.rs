@@ -14,7 +14,7 @@ const ANY_USER: &str = "1000670000";
 const RESTRICTED: &str = "--read-only --cap-drop=ALL --security-opt=no-new-privileges";
 
 #[test]
-fn the_image_limits_a_site_as_any_user_without_any_right() {
+fn container_of_the_agents_image_limits_a_site_as_any_user_without_any_right() {
     let engine = images::engine();
     let work = async || {
         start(&engine).await;

@@ -10,7 +10,7 @@ use crate::site::{Site, limited, until};
 const ONE_SHOT: &str = "rate-limit-cluster-create-cluster-1";
 
 #[test]
-fn three_agents_keep_one_limit_in_a_cluster_that_makes_itself() {
+fn container_cluster_makes_itself_and_three_agents_keep_one_limit() {
     let engine = images::engine();
     let compose = Compose::new(&engine, Program::Docker, "cluster.yaml");
     let work = async || {

@@ -63,8 +63,8 @@ impl<'e> Compose<'e> {
             .env("WEB_IMAGE", images::HAPROXY)
             .env("VALKEY_IMAGE", images::VALKEY)
             // What is decided is the question here, not how fast a busy machine does it.
-            .env("SPOE_TIMEOUT", "2s")
-            .env("SPOA_DECISION_BUDGET", "1000")
+            .env("SPOE_TIMEOUT", "15ms")
+            .env("SPOA_DECISION_BUDGET", "8")
             .stdin(Stdio::null());
         let output = Command::from(command).kill_on_drop(true).output().await?;
         if !output.status.success() {
@@ -75,12 +75,12 @@ impl<'e> Compose<'e> {
 }
 
 #[test]
-fn docker_compose_brings_up_a_limited_site_and_takes_all_of_it_down() {
+fn container_site_of_docker_compose_is_limited_and_taken_down_whole() {
     up_and_down(Program::Docker);
 }
 
 #[test]
-fn podman_compose_does_so_too() {
+fn container_site_of_podman_compose_is_so_too() {
     up_and_down(Program::Podman);
 }
 

@@ -61,7 +61,7 @@ patches:
 "#;
 
 #[test]
-fn the_single_node_overlays_pods_limit_a_site() {
+fn container_pods_of_the_single_node_overlay_limit_a_site() {
     let engine = images::engine();
     let manifests = rendered(&engine);
     let work = async || {

@@ -12,9 +12,9 @@
 )]
 
 mod agent;
+mod agents_replaced;
 mod cluster;
 mod compose;
 mod images;
 mod kube;
-mod rolling;
 mod site;

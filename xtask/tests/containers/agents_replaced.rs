@@ -16,7 +16,7 @@ const VISITORS: u8 = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[test]
-fn no_request_goes_undecided_while_the_agents_are_replaced() {
+fn container_agents_are_replaced_without_an_undecided_request() {
     let engine = images::engine();
     let compose = Compose::new(&engine, Program::Docker, "cluster.yaml");
     let work = async || {
