@@ -15,6 +15,7 @@ mod node;
 mod podman;
 mod podman_compose;
 mod promtool;
+mod python;
 mod registry;
 mod skopeo;
 mod systemd;

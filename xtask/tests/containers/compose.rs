@@ -63,8 +63,8 @@ impl<'e> Compose<'e> {
             .env("WEB_IMAGE", images::HAPROXY)
             .env("VALKEY_IMAGE", images::VALKEY)
             // What is decided is the question here, not how fast a busy machine does it.
-            .env("SPOE_TIMEOUT", "15ms")
-            .env("SPOA_DECISION_BUDGET", "8")
+            .env("SPOE_TIMEOUT", "2s")
+            .env("SPOA_DECISION_BUDGET", "1000")
             .stdin(Stdio::null());
         let output = Command::from(command).kill_on_drop(true).output().await?;
         if !output.status.success() {

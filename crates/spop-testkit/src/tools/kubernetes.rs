@@ -1,11 +1,10 @@
 //! The JSON schemas of Kubernetes' own objects, for each of its versions.
 
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use super::{kept, run_quietly};
+use super::python::python_package;
 
 /// A package that is nothing but these schemas, with a command around them.
 const PACKAGE: &str = "kubernetes-validate==1.37.0";
@@ -16,27 +15,7 @@ const PACKAGE: &str = "kubernetes-validate==1.37.0";
 /// # Errors
 /// One line: why they cannot be had.
 pub fn kubernetes_schemas() -> Result<PathBuf> {
-    let tree = kept("kubernetes-schemas", |_, root| {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-compile",
-        ])
-        .args(["--disable-pip-version-check", "--root-user-action=ignore"])
-        .arg("--target")
-        .arg(root)
-        .arg(PACKAGE);
-        run_quietly(&mut pip)
-    })
-    .map_err(|error| {
-        anyhow!(
-            "the schemas of Kubernetes are not here and cannot be fetched ({error:#}); \
-             Python with pip is needed, type: apt-get install python3-pip"
-        )
-    })?;
+    // The command is not run, so what it depends on is not needed.
+    let tree = python_package("kubernetes-schemas", PACKAGE, false)?;
     Ok(tree.join("kubernetes_validate/kubernetes-json-schema"))
 }
