@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use spop_testkit::tools::workspace_root;
+use spop_testkit::tools::{kustomize, workspace_root};
 use tempfile::TempDir;
 
 /// What is changed in one file, and what is then said about that file.
@@ -153,6 +153,55 @@ fn each_mistake_is_found_and_named() {
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
     assert!(MISTAKES.len() >= 16);
+}
+
+/// The changes that deploy/kubernetes/README.md describes: a password, replicas, an image.
+#[test]
+fn what_the_page_says_to_change_is_right() {
+    let copy = TempDir::with_prefix("deploy-").unwrap();
+    copy_tree(&workspace_root(), copy.path());
+    let overlay = copy.path().join("deploy/kubernetes/overlays/kubernetes");
+    let file = overlay.join("kustomization.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let page = fs::read_to_string(copy.path().join("deploy/kubernetes/README.md")).unwrap();
+
+    // Indented, as it stands in a list of the page.
+    let (_, password) = page.split_once("```yaml\n").unwrap();
+    let (password, _) = password.split_once("  ```").unwrap();
+    let password: String = password
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix("  ").unwrap()))
+        .collect();
+    let replicas = "- ../../components/valkey-replicas";
+    assert!(text.contains(&format!("#{replicas}")));
+    let text = text.replace(&format!("#{replicas}"), replicas) + &password;
+    fs::write(&file, text).unwrap();
+    let edit = "edit set image spoa-gcra=registry.example.com/spoa-gcra:0.1.0";
+    let edited = kustomize()
+        .unwrap()
+        .command()
+        .args(edit.split(' '))
+        .current_dir(&overlay)
+        .status();
+    assert!(edited.unwrap().success());
+
+    let checks = "--only render --only schema --only references --only selectors";
+    let checks: Vec<&str> = checks.split(' ').collect();
+    let (report, is_clean) = deploy(copy.path(), &checks);
+    assert!(is_clean, "{report}");
+    let build = kustomize()
+        .unwrap()
+        .command()
+        .arg("build")
+        .arg(&overlay)
+        .output();
+    let rendered = String::from_utf8(build.unwrap().stdout).unwrap();
+    assert!(rendered.contains("password: YOURS"), "{rendered}");
+    assert!(
+        !rendered.contains("Y2hhbmdlLW1l"),
+        "the placeholder is still there"
+    );
+    assert!(rendered.contains("replicas: 6"));
 }
 
 /// What the command prints, and whether it is content.
