@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -257,46 +257,6 @@ fn changed_copy(shipped: &Path, changes: &[(&str, &str)], dir: &Path) -> Result<
     let engine = Path::new("spoe-rate-limit.conf");
     fs::copy(shipped.with_file_name(engine), dir.join(engine))?;
     Ok(path)
-}
-
-/// Asks a HAProxy whether it takes the shipped files: with one agent, two or three, and with
-/// one name for all of them.
-///
-/// # Errors
-/// When it finds a mistake or has so much as a warning, with what it said.
-pub fn check_shipped_files(haproxy: &Haproxy) -> Result<()> {
-    let [first, second, third] =
-        [9000, 9001, 9002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let mut setup = Setup::new(first, first);
-    let mut environments = vec![environment(&setup)];
-    setup.second_agent = Some(second);
-    environments.push(environment(&setup));
-    setup.third_agent = Some(third);
-    environments.push(environment(&setup));
-    // Names that nobody knows: HAProxy starts before they exist.
-    environments.push(vec![
-        ("SPOE_AGENT", "spoe-agent.invalid:9000".to_owned()),
-        ("SPOE_AGENT_REPLICAS", "12".to_owned()),
-        ("WEB_BACKEND", "web.invalid:80".to_owned()),
-        ("THREADS", "1".to_owned()),
-        ("MAXCONN", "1000".to_owned()),
-    ]);
-    for environment in environments {
-        let mut command = haproxy.program().command();
-        command
-            .args(["-c", "-dW", "-f"])
-            .arg(workspace_root().join(SHIPPED));
-        set_environment(&mut command, &environment);
-        let output = command.output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "HAProxy {} refuses {SHIPPED} with {environment:?}:\n{said}",
-                haproxy.version()
-            );
-        }
-    }
-    Ok(())
 }
 
 /// What the shipped files are told by way of the environment.

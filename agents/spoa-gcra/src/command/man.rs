@@ -56,19 +56,17 @@ fn commands(command: &Command) -> Roff {
 fn environment() -> Roff {
     let mut section = Roff::new();
     section.control("SH", ["ENVIRONMENT"]);
-    for Setting {
-        name,
-        unit,
-        default,
-        accepts,
-        meaning,
-        ..
-    } in TABLE
-    {
+    for setting in TABLE {
+        let Setting {
+            name,
+            default,
+            meaning,
+            ..
+        } = setting;
         entry(&mut section, [bold(*name)]);
         section.text([roman(format!("{meaning}."))]);
         section.control("br", []);
-        section.text([italic("Accepted: "), roman(format!("{accepts} {unit}"))]);
+        section.text([italic("Accepted: "), roman(setting.accepted())]);
         if !default.is_empty() {
             section.control("br", []);
             section.text([italic("Default: "), roman(*default)]);

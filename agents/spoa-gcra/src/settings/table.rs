@@ -24,6 +24,14 @@ pub struct Setting {
     pub meaning: &'static str,
 }
 
+impl Setting {
+    /// What is accepted, with the unit.
+    pub fn accepted(&self) -> String {
+        let space = if self.unit.is_empty() { "" } else { " " };
+        format!("{}{space}{}", self.accepts, self.unit)
+    }
+}
+
 /// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -283,24 +291,20 @@ pub(super) static LOG: Setting = Setting {
 pub fn markdown_table() -> String {
     let mut table =
         String::from("| Variable | Default | Accepted | Meaning |\n|---|---|---|---|\n");
-    for Setting {
-        name,
-        unit,
-        default,
-        accepts,
-        meaning,
-    } in TABLE
-    {
+    for setting in TABLE {
+        let accepted = setting.accepted();
+        let Setting {
+            name,
+            default,
+            meaning,
+            ..
+        } = setting;
         let default = match *default {
             "" => "unset".to_owned(),
             default => format!("`{default}`"),
         };
-        let space = if unit.is_empty() { "" } else { " " };
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            table,
-            "| `{name}` | {default} | {accepts}{space}{unit} | {meaning} |"
-        );
+        let _ = writeln!(table, "| `{name}` | {default} | {accepted} | {meaning} |");
     }
     table
 }
@@ -312,19 +316,15 @@ pub fn environment_file() -> String {
         "# The settings of spoa-gcra: what is commented out is the default. In spoa-gcra.service\n\
          # SPOE_ADDR is 127.0.0.1:9000, and `systemctl restart spoa-gcra` applies them.\n",
     );
-    for Setting {
-        name,
-        unit,
-        default,
-        accepts,
-        meaning,
-    } in TABLE
-    {
-        let space = if unit.is_empty() { "" } else { " " };
-        let _ = writeln!(
-            file,
-            "\n# {meaning}\n# ({accepts}{space}{unit})\n#{name}={default}"
-        );
+    for setting in TABLE {
+        let accepted = setting.accepted();
+        let Setting {
+            name,
+            default,
+            meaning,
+            ..
+        } = setting;
+        let _ = writeln!(file, "\n# {meaning}\n# ({accepted})\n#{name}={default}");
     }
     file
 }
@@ -335,21 +335,20 @@ pub fn help_table() -> String {
     let width = TABLE.iter().map(|setting| setting.name.len()).max();
     let width = width.unwrap_or(0);
     let mut table = String::new();
-    for Setting {
-        name,
-        unit,
-        default,
-        accepts,
-        meaning,
-    } in TABLE
-    {
+    for setting in TABLE {
+        let accepted = setting.accepted();
+        let Setting {
+            name,
+            default,
+            meaning,
+            ..
+        } = setting;
         let default = match *default {
             "" => String::new(),
             default => format!("; default {default}"),
         };
-        let space = if unit.is_empty() { "" } else { " " };
         let _ = writeln!(table, "  {name:width$}  {meaning}");
-        let _ = writeln!(table, "  {:width$}  ({accepts}{space}{unit}{default})", "");
+        let _ = writeln!(table, "  {:width$}  ({accepted}{default})", "");
     }
     table
 }
