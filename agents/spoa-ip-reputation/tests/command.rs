@@ -108,10 +108,8 @@ fn both(score: i64) -> Vec<(Scope, i64)> {
 /// A run that ends by itself.
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(BINARY);
-    command.args(arguments).env("SPOA_ADMIN_ADDR", "off");
-    for name in ["SPOE_ADDR", "SPOA_IP_LISTS", "SPOA_LAME_DUCK", "RUST_LOG"] {
-        command.env_remove(name);
-    }
+    agent::without_settings(&mut command).args(arguments);
+    command.env("SPOA_ADMIN_ADDR", "off");
     command.envs(settings.iter().copied()).output().unwrap()
 }
 

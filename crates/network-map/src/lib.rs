@@ -3,7 +3,7 @@
 //! For lists that are made once and asked often, of up to millions of networks. Networks are
 //! cut into ranges that do not overlap, in order: at most two for each network and one, of 4
 //! bytes and a value for IPv4, and 16 and a value for IPv6. A search halves them; it allocates
-//! nothing. A trie is larger by several times, and is built slower.
+//! nothing.
 //!
 //! ```
 //! use network_map::NetworkMap;
