@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use spoa_gcra::app::{self, App};
@@ -10,6 +10,7 @@ use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
+use spoa_gcra::top::Top;
 use spop_server::admin::{Admin, PROMETHEUS, Readiness};
 use spop_server::{Config, serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,7 +48,10 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let admin = startup::listen_admin(&settings).await?;
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
-        router, metrics, ..
+        router,
+        metrics,
+        top,
+        ..
     } = app::build(&settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
         nodes: settings.nodes(),
         error,
@@ -64,7 +68,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let readiness = Readiness::default();
     let mut begin = format!("spoa-gcra {listening}");
     if let Some((listener, addr)) = admin {
-        tokio::spawn(pages(metrics, in_force, &readiness).serve(listener));
+        tokio::spawn(pages(metrics, top, in_force, &readiness).serve(listener));
         begin.push_str(&format!("\nmetrics at http://{addr}/metrics"));
     }
     println!("{begin}\n{shown}");
@@ -84,7 +88,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
 }
 
 /// What operators can ask for.
-fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
+fn pages(metrics: Metrics, top: Top, in_force: String, readiness: &Readiness) -> Admin {
     let mut admin = Admin::new(readiness.clone());
     let policies = Arc::clone(&metrics.policies);
     if let Some(valkey) = &metrics.valkey {
@@ -98,6 +102,7 @@ fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
     admin
         .page("/metrics", PROMETHEUS, move || metrics.text())
         .page("/config", "text/plain; charset=utf-8", config)
+        .page("/top", "application/json", move || top.json(Instant::now()))
 }
 
 /// Says what came of reading the policies again.

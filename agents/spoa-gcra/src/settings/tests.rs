@@ -34,6 +34,7 @@ fn nothing_set_gives_the_defaults() {
         required: false,
     };
     assert_eq!(settings.admin, Some(admin));
+    assert_eq!(settings.top, top::Names::Networks);
     assert!(settings.valkey.is_empty());
     assert_eq!(settings.valkey_access, Access::default());
     assert_eq!(settings.valkey_lanes, 1);
@@ -57,6 +58,7 @@ fn everything_can_be_set() {
     let settings = load(&[
         ("SPOE_ADDR", " [::1]:0 "),
         ("SPOA_ADMIN_ADDR", "metrics:9001"),
+        ("SPOA_TOP", "clients"),
         ("VALKEY_NODES", "valkey://:secret@a:7000/0, b:7001"),
         ("SPOA_VALKEY_LANES", "2"),
         ("SPOA_VALKEY_CALL", "fcall"),
@@ -81,6 +83,7 @@ fn everything_can_be_set() {
         required: true,
     };
     assert_eq!(settings.admin, Some(admin));
+    assert_eq!(settings.top, top::Names::Clients);
     assert_eq!(settings.valkey.len(), 2);
     assert_eq!(settings.valkey_lanes, 2);
     assert_eq!(settings.valkey_call, valkey::Call::Fcall);
@@ -189,6 +192,17 @@ fn a_ttl_below_the_burst_is_refused() {
          forgotten; accepted: 3 to 31622400 s"
     );
     load(&[("SPOA_RATE_BURST", "2000000"), ("SPOA_RATE_TTL", "2")]).unwrap();
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    assert_eq!(
+        refused("SPOA_TOP", "on"),
+        "SPOA_TOP=\"on\": not one of off, networks, clients; \
+         accepted: off, networks or clients"
+    );
+    refused("SPOA_TOP", "");
+    refused("SPOA_TOP", "Clients");
 }
 
 #[test]
@@ -423,6 +437,8 @@ fn the_summary_shows_every_setting_in_one_column() {
     assert_eq!(
         settings.summary(),
         "  SPOA_ADMIN_ADDR       127.0.0.1:9001\n  \
+           SPOA_TOP              networks
+  \
            VALKEY_NODES          unset: state in memory, in this process\n  \
            VALKEY_USERNAME       unset\n  \
            VALKEY_PASSWORD       unset\n  \
