@@ -35,7 +35,7 @@ pub struct App {
     /// What is known of how it does. Its [`spop`](field@Metrics::spop) wants to be the server's
     /// observer.
     pub metrics: Metrics,
-    /// Who is denied most. Off, whatever the settings say, if there is nowhere to show it.
+    /// Who is denied most; off if the admin listener is.
     pub top: Top,
 }
 

@@ -1,6 +1,5 @@
 //! Space-Saving: which keys of a stream are frequent, and how often they came, by a fixed number
-//! of counters (A. Metwally, D. Agrawal, A. El Abbadi: *Efficient Computation of Frequent and
-//! Top-k Elements in Data Streams*, ICDT 2005).
+//! of counters (Metwally, Agrawal, El Abbadi, ICDT 2005).
 //!
 //! A key that has a counter is counted there. One that has none takes over the counter of the
 //! least count and goes on from it: by so much its count may be too high, which is its *error*.
