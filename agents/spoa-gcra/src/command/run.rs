@@ -1,7 +1,7 @@
 //! `spoa-gcra run`: listeners, signals, and the server between them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use spoa_gcra::app::{self, App};
@@ -9,6 +9,7 @@ use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
+use spoa_gcra::top::Top;
 use spoa_process::log::Log;
 use spoa_process::systemd;
 use spop_server::Config;
@@ -46,7 +47,10 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         .map_err(StartError::from)?;
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
-        router, metrics, ..
+        router,
+        metrics,
+        top,
+        ..
     } = app::build(&settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
         nodes: settings.nodes(),
         error,
@@ -63,14 +67,14 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         start.push_str(&format!("\nmetrics at http://{addr}/metrics"));
     }
     let start = format!("{start}\n{shown}");
-    let admin = pages(listening.admin(), metrics, in_force);
+    let admin = pages(listening.admin(), metrics, top, in_force);
     let lame_duck = settings.lame_duck;
     let served = listening.serve(router, config, lame_duck, admin, log, &start);
     Ok(served.await?)
 }
 
 /// What operators can ask for.
-fn pages(mut admin: Admin, metrics: Metrics, in_force: String) -> Admin {
+fn pages(mut admin: Admin, metrics: Metrics, top: Top, in_force: String) -> Admin {
     let policies = Arc::clone(&metrics.policies);
     if let Some(valkey) = &metrics.valkey {
         let store = valkey.store.clone();
@@ -83,6 +87,7 @@ fn pages(mut admin: Admin, metrics: Metrics, in_force: String) -> Admin {
     admin
         .page("/metrics", PROMETHEUS, move || metrics.text())
         .page("/config", "text/plain; charset=utf-8", config)
+        .page("/top", "application/json", move || top.json(Instant::now()))
 }
 
 /// Says what came of reading the policies again.
