@@ -72,9 +72,10 @@ impl Config {
     }
 
     /// How long a NOTIFY may wait for its handler, from the read that brought it, before
-    /// [`Failure::Deadline`](crate::Failure::Deadline) answers it; default 1 s. Keep it below HAProxy's
-    /// `timeout processing`: versions up to 3.0 take a late ACK for the answer to the next
-    /// event of the same stream.
+    /// [`Failure::Deadline`](crate::Failure::Deadline) answers it; default 1 s. The handler is
+    /// polled once more before, in case it is done or has an answer for that, too. Keep it below
+    /// HAProxy's `timeout processing`: versions up to 3.0 take a late ACK for the answer to the
+    /// next event of the same stream.
     pub fn with_handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = timeout;
         self
