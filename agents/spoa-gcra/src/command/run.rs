@@ -23,9 +23,6 @@ use crate::systemd;
 /// own failure policy comes first; this is for what nobody thought of.
 const BACKSTOP: Duration = Duration::from_millis(4);
 
-/// How long requests in flight may take at the end, after the lame duck.
-const DRAIN: Duration = Duration::from_secs(5);
-
 pub(super) fn execute(configuration: Configuration) -> Result<(), Failure> {
     configuration.runtime()?.block_on(run(configuration))
 }
@@ -59,8 +56,8 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let config = Config::new()
         .with_observer(metrics.spop.clone())
         .with_handler_timeout(settings.decision_budget + BACKSTOP)
-        .with_lame_duck(settings.lame_duck)
-        .with_drain_timeout(DRAIN);
+        .with_lame_duck(settings.lame_duck);
+    let longest_stop = config.lame_duck() + config.drain_timeout();
     let readiness = Readiness::default();
     let mut begin = format!("spoa-gcra {listening}");
     if let Some((listener, addr)) = admin {
@@ -72,7 +69,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     systemd::ready(&listening);
     let stop = async move {
         stop_signal().await;
-        systemd::stopping(settings.lame_duck + DRAIN);
+        systemd::stopping(longest_stop);
         readiness.set(false);
     };
     serve(listener, router)
