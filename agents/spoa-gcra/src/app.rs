@@ -129,3 +129,6 @@ where
         // Which messages there are is the policies' to say, and theirs may change.
         .fallback(move |request: Request| other.clone().oneshot(request))
 }
+
+#[cfg(test)]
+mod tests;

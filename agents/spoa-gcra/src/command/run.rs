@@ -61,15 +61,15 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
 
     let config = Config::new()
         .with_observer(metrics.spop.clone())
-        .with_handler_timeout(settings.decision_budget + BACKSTOP);
+        .with_handler_timeout(settings.decision_budget + BACKSTOP)
+        .with_lame_duck(settings.lame_duck);
     start.insert_str(0, "spoa-gcra ");
     if let Some(addr) = listening.admin_addr() {
         start.push_str(&format!("\nmetrics at http://{addr}/metrics"));
     }
     let start = format!("{start}\n{shown}");
     let admin = pages(listening.admin(), metrics, top, in_force);
-    let lame_duck = settings.lame_duck;
-    let served = listening.serve(router, config, lame_duck, admin, log, &start);
+    let served = listening.serve(router, config, admin, log, &start);
     Ok(served.await?)
 }
 
