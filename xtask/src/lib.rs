@@ -9,6 +9,7 @@ mod edges;
 mod faults;
 mod fuzz;
 pub mod image;
+mod links;
 mod markdown;
 mod page;
 mod signals;
@@ -39,6 +40,7 @@ enum Command {
     Faults(faults::Options),
     Fuzz(fuzz::Options),
     Image(image::Options),
+    Links(links::Options),
     Test(test::Options),
 }
 
@@ -65,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Faults(options) => faults::run(options).await,
             Command::Fuzz(options) => fuzz::run(options).await,
             Command::Image(options) => image::run(options).await,
+            Command::Links(options) => links::run(options).await,
             Command::Test(options) => test::run(options).await,
         }
     }));

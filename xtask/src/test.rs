@@ -9,7 +9,7 @@ use spop_testkit::tools::{Haproxy, Valkey, workspace_root};
 use tempfile::TempDir;
 
 use crate::cargo::{cargo, run as run_cargo};
-use crate::{deploy, edges, faults, fuzz, image};
+use crate::{deploy, edges, faults, fuzz, image, links};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 10;
@@ -43,11 +43,15 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     steps.run("dependency rules", edges::check()).await?;
     if options.quick {
         steps.run("unit and property tests", tests(&[])).await?;
+        let documented = links::check(&[]);
+        steps.run("what the pages point at", documented).await?;
     } else {
         steps.run("deployment files", deployment_files()).await?;
         // The same features in every step, so that nothing is compiled twice.
         let units = tests(&["--all-features", "--lib", "--bins"]);
         steps.run("unit and property tests", units).await?;
+        let documented = links::check(&["--all-features"]);
+        steps.run("what the pages point at", documented).await?;
         // Those that have a step of their own begin with these words.
         let skip = ["--skip", "::fault_", "--skip", "::container_"];
         let mut integration = vec!["--all-features", "--test", "*", "--"];

@@ -117,7 +117,7 @@
 
 // The README's examples compile.
 #[cfg_attr(doctest, doc = include_str!("../../../README.md"))]
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "serde"))]
 struct Readme;
 
 // So do those of the crate's own.
