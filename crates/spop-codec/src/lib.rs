@@ -61,10 +61,9 @@
 //!
 //! # Serving a connection
 //!
-//! [`AgentConnection`] does no I/O, so it serves any stream: `examples/blocking_agent.rs` in
-//! the sources is an agent on `std::net` alone, in about sixty lines. [`HaproxyConnection`]
-//! is its counterpart for those who test agents; the two also run against each other in
-//! memory, in virtual time.
+//! [`AgentConnection`] does no I/O, so it serves any stream. [`HaproxyConnection`] is its
+//! counterpart for those who test agents. The [`guide`] has both on `std::net` alone, one asking
+//! the other; `examples/blocking_agent.rs` in the sources is the agent as a program.
 //!
 //! # What shows it
 //!
@@ -115,6 +114,10 @@ mod conn;
 mod decode;
 mod error;
 mod frame;
+// Text only: it is there for rustdoc, and no part of the crate.
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 mod parse;
 mod payload;
 mod reader;

@@ -23,11 +23,13 @@
 //! # }
 //! ```
 //!
-//! The [`guide`] goes on from here, one page a subject: [the first agent](guide::first_agent)
-//! with HAProxy's files, [typed arguments](guide::typed_arguments),
-//! [middleware](guide::middleware), [failures](guide::failures), [limits](guide::limits),
-//! [listeners](guide::listeners), [drain](guide::drain), [TLS](guide::tls) and
-//! [metrics](guide::metrics).
+//! The [`guide`] goes on from here, one page a subject: [concepts](guide::concepts) for whom SPOE
+//! is new to, [the first agent](guide::first_agent) with HAProxy's files,
+//! [typed arguments](guide::typed_arguments), [middleware](guide::middleware),
+//! [failures](guide::failures), [limits](guide::limits), [listeners](guide::listeners),
+//! [drain](guide::drain), [TLS](guide::tls), [metrics](guide::metrics),
+//! [HAProxy's side](guide::haproxy), [questions](guide::questions) and a
+//! [comparison](guide::comparison).
 //!
 //! # What runs where
 //!
