@@ -17,7 +17,8 @@ const FUZZ_SECONDS: u32 = 10;
 /// Run every check and every test; what CI runs
 ///
 /// That is formatting, lints, dependency rules, what ships below deploy/, all tests, 10 s of
-/// fuzzing for each fuzz target and the documentation, up to the first step that fails.
+/// fuzzing for each fuzz target, the documentation and what it points at, up to the first step
+/// that fails.
 ///
 /// The end-to-end tests run real HAProxy and Valkey processes on free ports of 127.0.0.1, and
 /// containers in namespaces of their own, for which they need to be root. Programs that this
