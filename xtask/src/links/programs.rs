@@ -1,6 +1,6 @@
 //! What the project's programs take, as their own `--help` says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -142,11 +142,12 @@ impl Program {
     }
 
     fn has_below(&self, command: &str) -> bool {
-        let below: BTreeSet<&String> = self.commands.keys().collect();
-        below.into_iter().any(|known| {
-            let rest = known.strip_prefix(command);
-            rest.is_some_and(|rest| command.is_empty() && !rest.is_empty() || rest.starts_with(' '))
-        })
+        let is_below = |known: &String| match known.strip_prefix(command) {
+            Some(rest) if command.is_empty() => !rest.is_empty(),
+            Some(rest) => rest.starts_with(' '),
+            None => false,
+        };
+        self.commands.keys().any(is_below)
     }
 }
 
