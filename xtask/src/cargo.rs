@@ -50,20 +50,20 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the agent, spoa-gcra, and says where it is.
-pub(crate) async fn build_agent(profile: Profile) -> Result<PathBuf> {
+/// Builds the agent `name`, such as spoa-gcra, and says where it is.
+pub(crate) async fn build_agent(name: &str, profile: Profile) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let dir = own.parent().context("this program has no directory")?;
-    let mut command = cargo(["build", "-p", "spoa-gcra", "--bin", "spoa-gcra"]);
-    let (dir, name) = if profile == Profile::Release || dir.ends_with("release") {
+    let mut command = cargo(["build", "-p", name, "--bin", name]);
+    let (dir, built) = if profile == Profile::Release || dir.ends_with("release") {
         command.arg("--release");
         (dir.with_file_name("release"), "release")
     } else {
         (dir.to_path_buf(), "dev")
     };
-    eprintln!("Building the agent, spoa-gcra (profile {name})");
+    eprintln!("Building the agent, {name} (profile {built})");
     run(&mut command).await?;
-    Ok(dir.join("spoa-gcra"))
+    Ok(dir.join(name))
 }
 
 /// Builds a benchmark of `package` and says where it is.

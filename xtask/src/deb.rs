@@ -36,7 +36,7 @@ const GENERATED: [(&str, &[&str]); 4] = [
 pub(crate) struct Options {}
 
 pub(crate) async fn run(_: Options) -> Result<ExitCode> {
-    let agent = build_agent(Profile::Release).await?;
+    let agent = build_agent("spoa-gcra", Profile::Release).await?;
     let release = agent.parent().context("the agent has no directory")?;
     let target = release.parent().context("there is no target directory")?;
     generate(&agent, &release.join("packaging")).await?;

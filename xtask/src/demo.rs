@@ -1,5 +1,7 @@
-//! `cargo xtask demo`: the rate limiter at work behind a real HAProxy.
+//! `cargo xtask demo`: an agent at work behind a real HAProxy. Here it is the rate limiter;
+//! [`ip_reputation`] shows the other one.
 
+mod ip_reputation;
 mod load;
 mod report;
 mod table;
@@ -36,8 +38,14 @@ const AT_ONCE: u32 = 3 * BURST;
 /// HAProxy is taken from this machine, or unpacked from the distribution's package below
 /// target/tools; nothing is installed. The demo ends by itself, and Ctrl-C ends it at any
 /// time. Exit code 0 means that the limit was kept.
+///
+/// With --agent ip-reputation it shows spoa-ip-reputation instead: what becomes of a client
+/// on the list and of one that is not, and then the same after the list has changed.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Which agent to show
+    #[arg(long, value_name = "NAME", value_enum, default_value_t)]
+    agent: Which,
     /// Leave everything running afterwards, until Ctrl-C, and print the URLs
     #[arg(long)]
     keep: bool,
@@ -52,13 +60,32 @@ pub(crate) struct Options {
     without_haproxy: bool,
 }
 
+/// The agents that there is a demo of.
+#[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// The rate limiter
+    #[default]
+    #[value(alias = "spoa-gcra")]
+    Gcra,
+    /// A score for each address, from lists; of the options below only --keep counts
+    #[value(alias = "spoa-ip-reputation")]
+    IpReputation,
+}
+
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    if options.agent == Which::IpReputation {
+        if options.without_haproxy {
+            eprintln!("error: --without-haproxy is for the rate limiter only");
+            return Ok(ExitCode::from(2));
+        }
+        return ip_reputation::run(options.keep).await;
+    }
     let haproxy = if options.without_haproxy {
         None
     } else {
         Some(find_haproxy().await?)
     };
-    let binary = build_agent(Profile::Own).await?;
+    let binary = build_agent("spoa-gcra", Profile::Own).await?;
 
     let decisions = Arc::new(Decisions::default());
     let limit = Limit::new(options.rate);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// A package and the packages that it must not depend on, however indirectly.
-const FORBIDDEN: [(&str, &[&str]); 3] = [
+const FORBIDDEN: [(&str, &[&str]); 5] = [
     // No I/O, no clock, no logging in the codec.
     (
         "spop-codec",
@@ -16,6 +16,16 @@ const FORBIDDEN: [(&str, &[&str]); 3] = [
     // The engine knows nothing of rate limits.
     ("spop-server", &["redis", "bb8", "bb8-redis", "clap"]),
     ("spop-client", &["redis", "bb8", "bb8-redis", "spop-server"]),
+    // What is around every agent knows none of them.
+    (
+        "spoa-process",
+        &["redis", "bb8", "bb8-redis", "network-map", "spoa-gcra"],
+    ),
+    // A data structure and its files: no runtime, no protocol.
+    (
+        "network-map",
+        &["tokio", "tower", "tracing", "spop-codec", "clap"],
+    ),
 ];
 
 /// Fails with the first forbidden edge found.

@@ -72,6 +72,9 @@ impl Lists {
 impl fmt::Display for Lists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("lists in force:")?;
+        if self.files.is_empty() {
+            f.write_str(" none")?;
+        }
         for (score, count, path) in &self.files {
             let path = path.display();
             write!(f, "\n  score {score:3}  {count:8} networks  {path}")?;

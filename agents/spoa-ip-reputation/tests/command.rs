@@ -11,6 +11,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -185,9 +186,17 @@ async fn as_json_every_line_is_an_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_lists_every_score_is_0() {
-    let agent = agent::Setup::new(BINARY).start().await.unwrap();
-    let mut client = Client::connect(agent.addr()).await.unwrap();
-    assert_eq!(scores(&mut client, ip("192.0.2.7")).await, both(0));
+    for settings in [[].as_slice(), &[("SPOA_IP_LISTS", ""), ("RUST_LOG", "")]] {
+        let setup = agent::Setup::new(BINARY);
+        let setup = settings
+            .iter()
+            .fold(setup, |setup, (name, value)| setup.set(name, value));
+        let agent = setup.start().await.unwrap();
+        let none = agent.process().line("lists in force: none", PATIENCE);
+        none.await.unwrap();
+        let mut client = Client::connect(agent.addr()).await.unwrap();
+        assert_eq!(scores(&mut client, ip("192.0.2.7")).await, both(0));
+    }
 }
 
 #[test]
@@ -241,6 +250,18 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             "<TOKIO_WORKER_THREADS>': invalid digit",
         ),
         ("RUST_LOG", "a=b=c", "<RUST_LOG>': "),
+        ("SPOE_ADDR", "", "<SPOE_ADDR>': no port"),
+        ("SPOA_ADMIN_ADDR", "", "<SPOA_ADMIN_ADDR>': no port"),
+        (
+            "SPOA_LAME_DUCK",
+            "",
+            "<SPOA_LAME_DUCK>': cannot parse integer from empty",
+        ),
+        (
+            "SPOA_LOG_FORMAT",
+            "",
+            "<SPOA_LOG_FORMAT>': neither text nor json",
+        ),
     ] {
         let settings = [("SPOE_ADDR", "127.0.0.1:0"), (name, value)];
         let output = run(&[], &settings);
@@ -317,6 +338,27 @@ async fn sighup_reads_the_lists_even_if_nothing_changed() {
         .ready(PATIENCE, read_twice)
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_when_the_lists_were_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let systemd = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 4096];
+        let length = systemd.recv(&mut message).unwrap();
+        let message = str::from_utf8(&message[..length]).unwrap();
+        message.lines().next().unwrap().to_owned()
+    };
+    let settings = [("NOTIFY_SOCKET", &*path(&dir, "notify"))];
+    let site = Site::start("192.0.2.1\n", &settings).await;
+    assert_eq!(told(), "READY=1");
+    for list in ["192.0.2.2\n", "nonsense\n"] {
+        site.replace(list);
+        site.agent.signal(Signal::HUP).unwrap();
+        assert_eq!([told(), told()], ["RELOADING=1", "READY=1"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

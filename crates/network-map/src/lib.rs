@@ -18,9 +18,29 @@
 //! assert_eq!(score("::ffff:10.2.0.0"), 50);
 //! assert_eq!(score("192.0.2.7"), 0);
 //! ```
+//!
+//! An address in no network has the default of the value's type. Where that could be a
+//! network's value, too, an [`Option`] tells them apart:
+//!
+//! ```
+//! use network_map::NetworkMap;
+//!
+//! let zone = ("192.0.2.0/24".parse().unwrap(), Some(0));
+//! let zones: NetworkMap<Option<u8>> = [zone].into_iter().collect();
+//! assert_eq!(zones.get("192.0.2.7".parse().unwrap()), Some(0));
+//! assert_eq!(zones.get("198.51.100.7".parse().unwrap()), None);
+//! ```
+//!
+//! [`read_list`] reads networks from files. A map does not change: another one is made, and put
+//! in its place.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+// The README's example compiles.
+#[cfg_attr(doctest, doc = include_str!("../README.md"))]
+#[cfg(doctest)]
+struct Readme;
 
 mod list;
 
@@ -55,7 +75,7 @@ impl<V: Copy + Default> NetworkMap<V> {
 }
 
 impl<V> NetworkMap<V> {
-    /// The memory that its ranges take, in bytes.
+    /// The memory that its ranges take, in bytes; all of it but for the map itself.
     pub fn bytes(&self) -> usize {
         self.v4.bytes() + self.v6.bytes()
     }

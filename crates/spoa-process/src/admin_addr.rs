@@ -17,8 +17,8 @@ use crate::listen::HostAndPort;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAddr {
     /// `None`: nowhere.
-    addr: Option<String>,
-    required: bool,
+    pub(crate) addr: Option<String>,
+    pub(crate) required: bool,
 }
 
 impl AdminAddr {
@@ -72,5 +72,30 @@ impl FromStr for AdminAddr {
 impl fmt::Display for AdminAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.addr().unwrap_or("off"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_shown_and_asked_for() {
+        for text in [
+            "127.0.0.1:9001",
+            "0.0.0.0:0",
+            "[::1]:9001",
+            "localhost:9001",
+            "off",
+        ] {
+            let addr: AdminAddr = text.parse().unwrap();
+            assert_eq!(addr.to_string(), text);
+            assert!(addr.is_required());
+            assert_eq!(addr.addr().is_none(), text == "off");
+        }
+        assert!(!AdminAddr::default().is_required());
+        for bad in ["", "9001", ":9001", "OFF", "a b:1", "localhost:", "h:65536"] {
+            assert!(bad.parse::<AdminAddr>().is_err(), "{bad}");
+        }
     }
 }

@@ -22,7 +22,7 @@ pub const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 for a failure 
 pub struct Agent {
     router: Router,
     config: Config,
-    version: &'static str,
+    version: Option<&'static str>,
     start: String,
     metrics: Box<dyn Fn(&mut Exposition) + Send + Sync>,
 }
@@ -33,7 +33,7 @@ impl Agent {
         Self {
             router,
             config: Config::new(),
-            version: "",
+            version: None,
             start: String::new(),
             metrics: Box::new(|_| {}),
         }
@@ -45,9 +45,9 @@ impl Agent {
         self
     }
 
-    /// Its version, `env!("CARGO_PKG_VERSION")`, to be shown on `/metrics`.
+    /// Its version, `env!("CARGO_PKG_VERSION")`, to be shown on `/metrics` as `build_info`.
     pub fn with_version(mut self, version: &'static str) -> Self {
-        self.version = version;
+        self.version = Some(version);
         self
     }
 
@@ -98,10 +98,11 @@ impl From<ServeError> for Failure {
 /// makes until SIGTERM or SIGINT. From `main`, outside any runtime.
 ///
 /// `prepare` runs before anything listens, inside the runtime that will serve, and may start
-/// tasks there; what it announces later goes to the log that it is given. What it fails with is printed as one line, each error with the one behind it, and
-/// the exit code is 2.
+/// tasks there; what it announces later goes to the log that it is given. What it fails with is
+/// printed as one line, each error with the one behind it, and the exit code is 2.
 ///
-/// Metrics are named after the agent: `my-agent` has `my_agent_spop_notifies_total`.
+/// Lines for operators begin with `name`, the agent's: letters, digits, `-` and `_`. Metrics are
+/// named after it: `my-agent` has `my_agent_spop_notifies_total`.
 pub fn run(
     name: &str,
     options: Options,
@@ -117,7 +118,10 @@ pub fn run(
         },
         None => match runtime(options.tokio_worker_threads.into()) {
             Ok(runtime) => runtime.block_on(serve(name, options, prepare)),
-            Err(error) => Err(Failure::at_start(error)),
+            Err(error) => Err(Failure::at_start(format!(
+                "cannot start the runtime with TOKIO_WORKER_THREADS={}: {error}",
+                options.tokio_worker_threads
+            ))),
         },
     };
     let Err(Failure(error, code)) = ended else {
@@ -153,8 +157,10 @@ async fn serve(
     let prefix = name.replace('-', "_");
     let metrics = move || {
         let mut page = Exposition::new(&*prefix);
-        let version = [([("version", agent.version)], 1)];
-        page.gauge("build_info", "The version, as a label.", version);
+        if let Some(version) = agent.version {
+            let version = [([("version", version)], 1)];
+            page.gauge("build_info", "The version, as a label.", version);
+        }
         (agent.metrics)(&mut page);
         page.text() + &counters.text(&prefix)
     };

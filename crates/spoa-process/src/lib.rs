@@ -49,6 +49,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+// The README's example compiles.
+#[cfg_attr(doctest, doc = include_str!("../README.md"))]
+#[cfg(doctest)]
+struct Readme;
+
 mod admin_addr;
 mod agent;
 mod healthcheck;

@@ -138,3 +138,34 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_are_checked_and_kept_as_they_are() {
+        for (text, kept) in [
+            ("", "warn"),
+            ("off", "off"),
+            ("info,spoa_process=trace", "info,spoa_process=trace"),
+        ] {
+            let directives: Directives = text.parse().unwrap();
+            assert_eq!(directives.to_string(), kept);
+        }
+        assert!("a=b=c".parse::<Directives>().is_err());
+    }
+
+    #[test]
+    fn formats_are_read_as_they_are_shown() {
+        for format in [Format::Text, Format::Json] {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert!("JSON".parse::<Format>().is_err());
+    }
+
+    #[test]
+    fn announcements_are_let_through_and_nothing_else() {
+        assert_eq!(announcements().to_string(), format!("{ANNOUNCEMENT}=info"));
+    }
+}

@@ -11,7 +11,8 @@ use crate::serve::worker_threads;
 use crate::{AdminAddr, Listen};
 
 /// To be flattened into an agent's own arguments: environment variables, or options of the
-/// same name.
+/// same name. A variable that is set and empty is as bad as any other value that cannot be
+/// read, except `RUST_LOG`, which then has its default.
 #[derive(Debug, Clone, Args)]
 #[non_exhaustive]
 pub struct Options {
@@ -73,7 +74,7 @@ pub fn parse<A: Parser>(name: &str) -> A {
     A::try_parse().unwrap_or_else(|error| {
         if matches!(
             error.kind(),
-            ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8
         ) {
             let text = error.to_string();
             let lines = text.lines().take_while(|line| !line.is_empty());
@@ -87,4 +88,65 @@ pub fn parse<A: Parser>(name: &str) -> A {
 
 fn threads() -> u16 {
     worker_threads().try_into().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An agent's own arguments.
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(words: &[&str]) -> Result<Options, ErrorKind> {
+        let words = ["agent"].iter().chain(words);
+        let parsed = Arguments::try_parse_from(words);
+        parsed.map(|own| own.options).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn an_agent_has_them_beside_its_own() {
+        let words = ["--spoe-addr=unix@/run/a", "--spoa-lame-duck=20"];
+        let read = options(&words).unwrap();
+        assert_eq!(read.spoe_addr.to_string(), "unix@/run/a");
+        assert_eq!(read.lame_duck(), Duration::from_millis(20));
+        assert!(read.command.is_none());
+        let read = options(&["--spoa-admin-addr=off"]).unwrap();
+        assert_eq!(read.admin_addr(), AdminAddr::off());
+    }
+
+    #[test]
+    fn the_command_may_come_before_the_address_or_after_it() {
+        for words in [
+            ["healthcheck", "--spoe-addr=[::1]:7"],
+            ["--spoe-addr=[::1]:7", "healthcheck"],
+        ] {
+            let read = options(&words).unwrap();
+            assert!(matches!(read.command, Some(Command::Healthcheck)));
+            assert_eq!(read.spoe_addr.to_string(), "[::1]:7");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_or_out_of_range_is_refused() {
+        for bad in [
+            "--spoe-addr=",
+            "--spoa-admin-addr=",
+            "--spoa-lame-duck=",
+            "--spoa-lame-duck=600001",
+            "--tokio-worker-threads=0",
+            "--tokio-worker-threads=1025",
+            "--spoa-log-format=",
+        ] {
+            let kind = options(&[bad]).unwrap_err();
+            assert_eq!(kind, ErrorKind::ValueValidation, "{bad}");
+        }
+        assert_eq!(
+            options(&["--rust-log="]).unwrap().rust_log,
+            Directives::default()
+        );
+    }
 }

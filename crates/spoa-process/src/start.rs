@@ -131,3 +131,59 @@ fn what_to_do(error: &ListenError) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn taken() -> (TcpListener, String) {
+        let (listener, addr) = bind_tcp("127.0.0.1:0").await.unwrap();
+        (listener, addr.to_string())
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_and_ports_chosen() {
+        let (spop, admin) = ("localhost:0".parse(), "localhost:0".parse());
+        let listening = listen(&spop.unwrap(), &admin.unwrap()).await.unwrap();
+        assert!(!listening.addr().to_string().ends_with(":0"));
+        assert_ne!(listening.admin_addr().unwrap().port(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_variable_its_value_and_what_to_do() {
+        let (_listener, taken) = taken().await;
+        let said = async |addr: &str| {
+            let listened = listen_spop(&addr.parse().unwrap()).await;
+            listened.unwrap_err().to_string()
+        };
+        let begin = format!("SPOE_ADDR=\"{taken}\": {taken} is in use");
+        assert!(said(&taken).await.starts_with(&begin));
+        // An address for documentation, which no host has.
+        let elsewhere = said("192.0.2.1:9000").await;
+        assert!(
+            elsewhere.contains("; give an address of this host"),
+            "{elsewhere}"
+        );
+        let nowhere = said("unix@/no/such/directory/agent.sock").await;
+        assert!(
+            nowhere.contains("; give a path in a directory"),
+            "{nowhere}"
+        );
+        let admin = listen_admin(&taken.parse().unwrap()).await.unwrap_err();
+        let admin = admin.to_string();
+        let begin = format!("SPOA_ADMIN_ADDR=\"{taken}\": cannot listen: ");
+        assert!(admin.starts_with(&begin), "{admin}");
+        assert!(admin.ends_with("; give an address of this host and a free port, or off"));
+    }
+
+    #[tokio::test]
+    async fn nobody_has_to_have_metrics_who_did_not_ask_for_them() {
+        let (_listener, taken) = taken().await;
+        let default = AdminAddr {
+            addr: Some(taken),
+            required: false,
+        };
+        assert!(listen_admin(&default).await.unwrap().is_none());
+        assert!(listen_admin(&AdminAddr::off()).await.unwrap().is_none());
+    }
+}

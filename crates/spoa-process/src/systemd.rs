@@ -15,13 +15,18 @@ pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// It reads its policies again, until it is [`ready`].
+/// It reads its files again, until it is [`ready`] or has [`reloaded`].
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         // systemd from 253 on wants to know when.
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => warn!(%error, "cannot tell systemd the time"),
     }
+}
+
+/// It has read its files again; the line for `systemctl status` stays as it was.
+pub fn reloaded() {
+    notify(&[NotifyState::Ready]);
 }
 
 /// It stops, which takes at most so long: longer than `TimeoutStopSec=`, if need be.

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::block_in_place;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::error;
 
 use crate::agent::Chain;
 use crate::log::Log;
+use crate::systemd;
 
 /// Between two looks at the files.
 const POLL: Duration = Duration::from_secs(1);
@@ -29,17 +30,41 @@ const POLL: Duration = Duration::from_secs(1);
 /// that could be used.
 ///
 /// A change counts once the files were the same twice, a second apart, and if they still are
-/// after reading: so none is taken half written.
-/// Reading blocks a thread of the runtime, which needs several.
+/// after reading: so none is taken half written. SIGHUP reads them at once; systemd is told of
+/// it, and when that is done.
+///
+/// ```
+/// use std::fs;
+///
+/// use spoa_process::Watched;
+/// use spoa_process::log::{self, Directives, Format};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("greeting.txt");
+/// fs::write(&path, "hello")?;
+/// let log = log::start(&Directives::default(), Format::default());
+/// let greeting = Watched::start("greetings", vec![path.clone()], log, move || {
+///     fs::read_to_string(&path)
+/// })?;
+/// assert_eq!(**greeting.load(), "hello");
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(()) }).unwrap();
+/// ```
 pub struct Watched<T> {
     in_force: ArcSwap<T>,
     failures: AtomicU64,
 }
 
+/// Why the files cannot be used.
+type Problem = Box<dyn Error + Send + Sync>;
+
 impl<T: fmt::Display + Send + Sync + 'static> Watched<T> {
-    /// Reads the files, and watches them from now on; from here on SIGHUP does not end the
-    /// process. What is in force is announced to `log` each time that it was read again; of
-    /// what could not be used, an error is logged that says that the `name` stay as they were.
+    /// Reads the files, and watches them for as long as the runtime lasts; from here on SIGHUP
+    /// does not end the process. What is in force is announced to `log` each time that it was
+    /// read again; of what could not be used, an error is logged that says that the `name` stay
+    /// as they were.
+    ///
+    /// `read` blocks this thread now, and later one where that harms nobody.
     ///
     /// # Errors
     /// What is wrong with the files, or if the system does not let it listen for signals.
@@ -50,34 +75,42 @@ impl<T: fmt::Display + Send + Sync + 'static> Watched<T> {
         name: &'static str,
         files: Vec<PathBuf>,
         log: Log,
-        read: impl Fn() -> Result<T, E> + Send + 'static,
-    ) -> Result<Arc<Self>, Box<dyn Error + Send + Sync>>
+        read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, Problem>
     where
-        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+        E: Into<Problem> + 'static,
     {
+        let read = move || read().map_err(Into::into);
         // Before reading, so that no change is missed.
         let (stamps, hangup) = (stamps(&files), signal(SignalKind::hangup())?);
         let watched = Arc::new(Self {
-            in_force: ArcSwap::from_pointee(read().map_err(Into::into)?),
+            in_force: ArcSwap::from_pointee(read()?),
             failures: AtomicU64::new(0),
         });
         let taking = Arc::clone(&watched);
-        let take = move |result: Result<T, E>| match result {
-            Ok(news) => {
-                let shown = news.to_string();
-                taking.in_force.store(Arc::new(news));
-                log.announce(&shown);
-            }
-            Err(error) => {
-                taking.failures.fetch_add(1, Ordering::Relaxed);
-                error!("{name} stay as they were: {}", Chain(&*error.into()));
-            }
-        };
-        tokio::spawn(watch(files, stamps, hangup, read, take));
+        let take = move |result| taking.take(name, log, result);
+        tokio::spawn(watch(files.into(), stamps, hangup, Arc::new(read), take));
         Ok(watched)
     }
 
-    /// What is in force. Costs no allocation, and no lock that others hold.
+    fn take(&self, name: &str, log: Log, result: Result<T, Problem>) {
+        match result {
+            Ok(news) => {
+                let shown = news.to_string();
+                self.in_force.store(Arc::new(news));
+                log.announce(&shown);
+            }
+            Err(problem) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                error!("{name} stay as they were: {}", Chain(&*problem));
+            }
+        }
+    }
+}
+
+impl<T> Watched<T> {
+    /// What is in force. Costs no allocation, and no lock that others hold. Not to be kept for
+    /// longer than an answer takes, since what was in force stays in memory until then.
     pub fn load(&self) -> Guard<Arc<T>> {
         self.in_force.load()
     }
@@ -97,32 +130,48 @@ impl<T: fmt::Debug> fmt::Debug for Watched<T> {
     }
 }
 
-/// Goes on for ever: `read` reads the files, which had these stamps when they were read before,
-/// and `take` gets what came of it.
-async fn watch<T>(
-    files: Vec<PathBuf>,
+/// Goes on until the runtime ends: `read` reads the files, which had these stamps when they
+/// were read before, and `take` gets what came of it. Nothing that asks the file system, which
+/// may be a network, blocks a thread that answers.
+async fn watch<T: Send + 'static>(
+    files: Arc<[PathBuf]>,
     mut before: Stamps,
     mut hangup: Signal,
-    read: impl Fn() -> T,
-    take: impl Fn(T),
+    read: Arc<impl Fn() -> Result<T, Problem> + Send + Sync + 'static>,
+    take: impl Fn(Result<T, Problem>),
 ) {
+    let look = async || {
+        let files = Arc::clone(&files);
+        spawn_blocking(move || stamps(&files)).await
+    };
     let mut seen = before.clone();
     loop {
         let told = tokio::select! {
             heard = hangup.recv() => heard.is_some(),
             () = sleep(POLL) => false,
         };
-        let now = stamps(&files);
+        // Only the end of the runtime is an error.
+        let Ok(now) = look().await else { return };
         let settled = now == seen;
         seen.clone_from(&now);
         if !told && (now == before || !settled) {
             continue;
         }
+        if told {
+            systemd::reloading();
+        }
         before = now;
-        let result = block_in_place(&read);
-        // If not, then once they have settled.
-        if stamps(&files) == before {
+        let reading = Arc::clone(&read);
+        let result = spawn_blocking(move || reading()).await;
+        // One that panics does not end the watch.
+        let result = result.unwrap_or_else(|panic| Err(panic.into()));
+        let Ok(after) = look().await else { return };
+        // If they are not the same, then once they have settled.
+        if after == before {
             take(result);
+        }
+        if told {
+            systemd::reloaded();
         }
     }
 }
@@ -141,3 +190,6 @@ fn stamps(files: &[PathBuf]) -> Stamps {
     };
     files.iter().map(stamp).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         connections: options.connections,
         seconds: options.seconds,
     };
-    let binary = build_agent(Profile::Release).await?;
+    let binary = build_agent("spoa-gcra", Profile::Release).await?;
     let web = Web::start().await?;
     let mut subjects = Vec::new();
     for haproxy in Haproxy::engines()? {

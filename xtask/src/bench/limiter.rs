@@ -173,7 +173,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 impl Bench {
     async fn prepare(options: &Options) -> Result<Self> {
         let load_average = load_average();
-        let agent = build_agent(Profile::Release).await?;
+        let agent = build_agent("spoa-gcra", Profile::Release).await?;
         eprintln!("Building what asks it (profile release)");
         Ok(Self {
             load_average,

@@ -48,7 +48,7 @@ impl Agent {
     /// Builds it, reads its `--help` and sees what it answers to clients within and above their
     /// limit.
     pub(super) async fn start() -> Result<Self> {
-        let binary = build_agent(Profile::Own).await?;
+        let binary = build_agent("spoa-gcra", Profile::Own).await?;
         let help = Command::new(&binary).arg("--help").output()?;
         let settings = settings(&String::from_utf8_lossy(&help.stdout));
         if settings.is_empty() {

@@ -17,6 +17,10 @@ const PROGRAM: &[u8] = b"\x7fELF, or so";
 
 /// The agent's image in `dir`, around a program with this mode and age.
 pub(crate) async fn image(dir: &Path, mode: u32, age: Duration) -> Built {
+    image_of(AGENT, dir, mode, age).await
+}
+
+async fn image_of(agent: &str, dir: &Path, mode: u32, age: Duration) -> Built {
     let program = dir.join("program");
     fs::write(&program, PROGRAM).unwrap();
     let file = File::options().write(true).open(&program).unwrap();
@@ -24,7 +28,7 @@ pub(crate) async fn image(dir: &Path, mode: u32, age: Duration) -> Built {
     file.set_permissions(PermissionsExt::from_mode(mode))
         .unwrap();
     let path = dir.join("made/here/agent.oci.tar");
-    assemble(AGENT, &program, &path).await.unwrap()
+    assemble(agent, &program, &path).await.unwrap()
 }
 
 #[tokio::test]
@@ -122,6 +126,35 @@ async fn a_container_of_it_is_run_as_promised() {
     let annotations = image.index.manifests()[0].annotations().as_ref().unwrap();
     let name = format!("localhost/{AGENT}:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(annotations["org.opencontainers.image.ref.name"], name);
+    assert_eq!(built.archive.reference, name);
+}
+
+#[tokio::test]
+async fn the_other_agent_has_an_image_of_its_own() {
+    let dir = TempDir::new().unwrap();
+    let built = image_of("spoa-ip-reputation", dir.path(), 0o755, Duration::ZERO).await;
+    let image = Opened::read(&built.archive.path);
+    assert_eq!(image.entry("spoa-ip-reputation").content, PROGRAM);
+    let paths = image.paths();
+    assert!(paths.contains(&"licenses/spoa-ip-reputation/LICENSE-MIT"));
+    assert!(
+        paths
+            .iter()
+            .any(|path| path.starts_with("licenses/tokio-1."))
+    );
+    assert!(
+        !paths.iter().any(|path| path.contains("redis")),
+        "{paths:?}"
+    );
+
+    let config = image.config.config().as_ref().unwrap();
+    let program = "/spoa-ip-reputation";
+    assert_eq!(config.entrypoint().as_ref().unwrap()[..], [program]);
+    let check = json!({ "Test": ["CMD", program, "healthcheck"] });
+    assert_eq!(image.config_json["config"]["Healthcheck"], check);
+    let description = "org.opencontainers.image.description";
+    assert!(config.labels().as_ref().unwrap()[description].contains("lists of networks"));
+    let name = format!("localhost/spoa-ip-reputation:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(built.archive.reference, name);
 }
 

@@ -4,6 +4,9 @@
 //! and sees what notifications of the file system miss in turn: a file that an editor
 //! replaced, Kubernetes' symbolic links, a mount over the network. A change counts once it
 //! was read the same twice, a second apart, so that a file is not taken half written.
+//!
+//! `spoa_process::Watched` is for files that may be long: it looks at their times, so it would
+//! announce one that was only touched, and it needs a runtime, which policies do without.
 
 use std::io;
 use std::sync::Arc;

@@ -1,0 +1,160 @@
+//! On a clock that moves when nothing else does. SIGHUP, which every test of a process hears,
+//! is in `tests/hangup.rs`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::log::{self, Directives, Format};
+
+/// For a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Site {
+    dir: TempDir,
+    number: Arc<Watched<u32>>,
+    readings: Arc<AtomicUsize>,
+}
+
+impl Site {
+    /// With a file that holds a number.
+    fn start(text: &str) -> Result<Self, Problem> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), text).unwrap();
+        Self::start_in(dir)
+    }
+
+    fn start_in(dir: TempDir) -> Result<Self, Problem> {
+        let path = dir.path().join("file");
+        let readings = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&readings);
+        let read = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            number(&path)
+        };
+        let files = vec![dir.path().join("file")];
+        let log = log::start(&Directives::default(), Format::default());
+        let number = Watched::start("numbers", files, log, read)?;
+        Ok(Self {
+            dir,
+            number,
+            readings,
+        })
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.dir.path().join("file"), text).unwrap();
+    }
+
+    /// Puts another file in the place of the one before, as editors do.
+    fn replace(&self, text: &str) {
+        let new = self.dir.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.dir.path().join("file")).unwrap();
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let begin = Instant::now();
+        while !condition(self) {
+            assert!(begin.elapsed() < PATIENCE, "gave up waiting: {what}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn until_number(&self, number: u32) {
+        let is = |site: &Self| **site.number.load() == number;
+        self.until(&number.to_string(), is).await;
+    }
+
+    async fn until_failures(&self, failures: u64) {
+        let are = |site: &Self| site.number.failures() == failures;
+        self.until("it failed", are).await;
+    }
+}
+
+fn number(path: &Path) -> Result<u32, Problem> {
+    let text = fs::read_to_string(path)?;
+    assert_ne!(text, "panic");
+    Ok(text.trim().parse()?)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_file_is_in_force_and_a_bad_one_is_not() {
+    let site = Site::start("1").unwrap();
+    assert_eq!(**site.number.load(), 1);
+
+    site.write("22");
+    site.until_number(22).await;
+    site.replace("nonsense");
+    site.until_failures(1).await;
+    assert_eq!(**site.number.load(), 22);
+    fs::remove_file(site.dir.path().join("file")).unwrap();
+    site.until_failures(2).await;
+    assert_eq!(**site.number.load(), 22);
+    site.replace("3");
+    site.until_number(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_read_once_for_each_change() {
+    let site = Site::start("1").unwrap();
+    sleep(10 * POLL).await;
+    assert_eq!(site.readings.load(Ordering::Relaxed), 1);
+    site.replace("nonsense");
+    site.until_failures(1).await;
+    sleep(10 * POLL).await;
+    assert_eq!(site.readings.load(Ordering::Relaxed), 2);
+    assert_eq!(site.number.failures(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_being_written_is_left_alone() {
+    let site = Site::start("1").unwrap();
+    // Never the same for two looks.
+    let mut text = String::from("2");
+    for _ in 0..10 {
+        text.push(' ');
+        site.write(&text);
+        sleep(POLL).await;
+    }
+    assert_eq!(site.readings.load(Ordering::Relaxed), 1);
+    site.until_number(2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn kubernetes_links_are_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for number in ["1", "2"] {
+        fs::create_dir(at(number)).unwrap();
+        fs::write(at(number).join("file"), number).unwrap();
+    }
+    symlink("1", at("..data")).unwrap();
+    symlink("..data/file", at("file")).unwrap();
+    let site = Site::start_in(dir).unwrap();
+    assert_eq!(**site.number.load(), 1);
+    let at = |name: &str| site.dir.path().join(name);
+    symlink("2", at("..new")).unwrap();
+    fs::rename(at("..new"), at("..data")).unwrap();
+    site.until_number(2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_panics_is_one_that_failed() {
+    let site = Site::start("1").unwrap();
+    site.replace("panic");
+    site.until_failures(1).await;
+    site.replace("2");
+    site.until_number(2).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_at_the_start_is_an_error() {
+    let error = Site::start("nonsense").err().unwrap();
+    assert_eq!(error.to_string(), "invalid digit found in string");
+}
