@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use spop_server::admin::Counters;
@@ -49,6 +50,7 @@ pub fn build(
 ) -> Result<App, valkey::ConfigError> {
     let memory = MemoryStore::new(settings.memory_clients);
     let mut metrics = Metrics {
+        started: SystemTime::now(),
         policies: Arc::clone(&policies),
         spop: Arc::new(Counters::default()),
         memory: memory.clone(),

@@ -7,6 +7,7 @@
 mod page;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use spop_server::admin::{Counters, HistogramCounts};
@@ -23,6 +24,8 @@ use crate::store::valkey::{BreakerState, PrimaryState, ValkeyStore};
 /// Handles on everything that counts. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    /// When this process began.
+    pub started: SystemTime,
     /// What is in force, and what was decided under it.
     pub policies: Arc<ArcSwap<Policies>>,
     /// HAProxy's connections and what came over them.
@@ -54,6 +57,7 @@ impl Metrics {
         let mut page = Page::default();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("build_info", "The version, as a label.", [(version, 1)]);
+        page.start_time(self.started);
         self.decisions(&mut page);
         self.memory(&mut page);
         if let Some(valkey) = &self.valkey {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use spoa_gcra::app::{self, App};
+use spoa_gcra::live_view;
 use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
-use spop_server::admin::{Admin, PROMETHEUS, Readiness};
+use spop_server::admin::{Admin, HTML, JSON, PROMETHEUS, Readiness};
 use spop_server::{Config, serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -52,7 +53,8 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         nodes: settings.nodes(),
         error,
     })?;
-    let listening = format!("listening on {}", listener.endpoint());
+    let spop_addr = listener.endpoint().to_string();
+    let listening = format!("listening on {spop_addr}");
     let watch = policy::watch(source, policies, report(listening.clone()));
     tokio::spawn(reload(watch.map_err(Failure::Watch)?, hangup));
 
@@ -64,8 +66,12 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let readiness = Readiness::default();
     let mut begin = format!("spoa-gcra {listening}");
     if let Some((listener, addr)) = admin {
-        tokio::spawn(pages(metrics, in_force, &readiness).serve(listener));
-        begin.push_str(&format!("\nmetrics at http://{addr}/metrics"));
+        let live_view = live_view::page(&live_view::host_name(), &spop_addr);
+        let pages = pages(metrics, in_force, &readiness).page("/", HTML, move || live_view.clone());
+        tokio::spawn(pages.serve(listener));
+        begin.push_str(&format!(
+            "\nlive view at http://{addr}/\nmetrics at http://{addr}/metrics"
+        ));
     }
     println!("{begin}\n{shown}");
     readiness.set(true);
@@ -91,6 +97,7 @@ fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
         let store = valkey.store.clone();
         admin = admin.ready_if(valkey_was_reached(Arc::clone(&policies), store));
     }
+    let document = Arc::clone(&policies);
     let config = move || {
         let policies = policies.load().summary();
         format!("{in_force}\n\npolicies:\n{policies}\n")
@@ -98,6 +105,7 @@ fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
     admin
         .page("/metrics", PROMETHEUS, move || metrics.text())
         .page("/config", "text/plain; charset=utf-8", config)
+        .page("/policies", JSON, move || document.load().json())
 }
 
 /// Says what came of reading the policies again.
