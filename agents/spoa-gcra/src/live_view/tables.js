@@ -267,21 +267,22 @@ function showState(latest, recent) {
 function showClients(top) {
   const clients = top?.clients ?? [];
   const most = Math.max(1, ...clients.map(({ denied }) => denied));
-  const keys = clients.map(({ client, policy }) => `${client} ${policy}`);
+  const keys = clients.map(({ client, policy, shadow }) => `${client} ${policy}${shadow ? " in shadow" : ""}`);
   const create = () => make("li", "", make("code"), make("small"), make("data"), make("span", "bar denied", make("i")));
   keep(byId("clients"), keys, create, (item, key) => {
-    const { client, policy, denied, error } = clients[keys.indexOf(key)];
+    const { client, policy, shadow, denied, error } = clients[keys.indexOf(key)];
     write(item.querySelector("code"), client);
-    write(item.querySelector("small"), policy);
+    write(item.querySelector("small"), shadow ? `${policy}, in shadow` : policy);
+    item.querySelector(".bar").className = `bar ${shadow ? "shadow" : "denied"}`;
     const least = Math.max(0, denied - error);
     show(item.querySelector("data"), error > 0 ? `${whole(least)} to ${whole(denied)}` : whole(denied), denied);
     item.querySelector("i").style.width = `${((100 * denied) / most).toFixed(1)}%`;
   });
   const minutes = top ? lasted(top.window_seconds ?? 0).replace(/ 0 s$/, "") : "";
   const text = !top
-    ? "This agent has no /top."
+    ? "This agent has no /top to ask."
     : top.names === "off"
-      ? "Names are off: the setting SPOA_TOP_CLIENTS decides whether clients are named."
+      ? "Switched off: set SPOA_TOP to networks or clients to see who is denied most."
       : clients.length > 0
         ? `Denied within ${minutes}${top.names === "networks" ? ", by network" : ""}.`
         : `Nobody was denied within ${minutes}.`;

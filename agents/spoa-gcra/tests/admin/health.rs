@@ -23,7 +23,8 @@ async fn only_what_there_is_is_answered() {
         ("/config", 200),
         ("/livez", 200),
         ("/readyz", 200),
-        ("/", 404),
+        ("/policies", 200),
+        ("/", 200),
         ("/metrics/", 404),
         ("/favicon.ico", 404),
     ] {
