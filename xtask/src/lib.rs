@@ -11,6 +11,7 @@ mod fuzz;
 pub mod image;
 mod markdown;
 mod page;
+mod screenshots;
 mod signals;
 mod test;
 
@@ -39,6 +40,7 @@ enum Command {
     Faults(faults::Options),
     Fuzz(fuzz::Options),
     Image(image::Options),
+    Screenshots(screenshots::Options),
     Test(test::Options),
 }
 
@@ -65,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Faults(options) => faults::run(options).await,
             Command::Fuzz(options) => fuzz::run(options).await,
             Command::Image(options) => image::run(options).await,
+            Command::Screenshots(options) => screenshots::run(options).await,
             Command::Test(options) => test::run(options).await,
         }
     }));

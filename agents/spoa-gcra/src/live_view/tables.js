@@ -211,8 +211,9 @@ function tags(policy) {
   if (policy.messages.length > 0) tags.push(`message ${policy.messages.join(", ")}`);
   if (policy.cost !== 1) tags.push(`cost ${policy.cost}`);
   if (policy.lease) tags.push(`leases of ${policy.lease.requests}, ${policy.lease.ttl_ms} ms`);
-  if (policy.allow > 0) tags.push(`${policy.allow} always allowed`);
-  if (policy.deny > 0) tags.push(`${policy.deny} always denied`);
+  const networks = (count) => `${whole(count)} network${count === 1 ? "" : "s"}`;
+  if (policy.allow > 0) tags.push(`${networks(policy.allow)} always allowed`);
+  if (policy.deny > 0) tags.push(`${networks(policy.deny)} always denied`);
   if (policy.failure) tags.push(`without Valkey: ${policy.failure}`);
   return tags.map((tag) => make("span", "tag", tag));
 }

@@ -83,7 +83,8 @@ pub(crate) async fn are_those_of_the_metrics(browser: &mut Browser) {
     loop {
         let seen = view.seen().await;
         let expected = expected(&view.metrics().await);
-        let is_shown = |(name, value): (&String, &Value)| seen["numbers"][name].as_f64() == value.as_f64();
+        let is_shown =
+            |(name, value): (&String, &Value)| seen["numbers"][name].as_f64() == value.as_f64();
         let policies = expected["policies"].as_object().unwrap();
         let same = |(name, counts): (&String, &Value)| {
             let row = seen["policies"][name].as_array().unwrap();
