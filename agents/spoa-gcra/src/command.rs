@@ -19,7 +19,6 @@ use spoa_gcra::settings;
 use spoa_gcra::startup::StartError;
 
 use configuration::Configuration;
-use healthcheck::Unhealthy;
 use print_haproxy_config::Refused;
 
 /// An exact, distributed rate limiter for HAProxy: GCRA over Valkey.
@@ -85,7 +84,9 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Serve(#[from] spop_server::ServeError),
     #[error(transparent)]
-    Unhealthy(#[from] Unhealthy),
+    WhichAgent(settings::SettingsError),
+    #[error(transparent)]
+    Unhealthy(#[from] spoa_process::Unhealthy),
     #[error("out of reach: {0}, see the lines above")]
     OutOfReach(usize),
     #[error(transparent)]
@@ -103,6 +104,7 @@ impl Failure {
             Self::Runtime { .. }
             | Self::Watch(_)
             | Self::Serve(_)
+            | Self::WhichAgent(_)
             | Self::Unhealthy(_)
             | Self::OutOfReach(_)
             | Self::Print(_) => ExitCode::FAILURE,
@@ -116,7 +118,7 @@ pub(crate) fn execute(Arguments { command, config }: Arguments) -> Result<(), Fa
     match command.unwrap_or(Command::Run(Config { file: None })) {
         Command::Run(own) => run::execute(load(own)?),
         Command::Check(options) => check::execute(options.reach, &load(options.config)?),
-        Command::Healthcheck(options) => Ok(healthcheck::execute(options)?),
+        Command::Healthcheck(options) => healthcheck::execute(options),
         Command::PrintConfig(options) => print_config::execute(&options),
         Command::PrintHaproxyConfig(options) => {
             let configuration = load(options.config.clone())?;

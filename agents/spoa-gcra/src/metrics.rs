@@ -4,15 +4,12 @@
 //! Labels are names of policies, addresses of Valkey's primaries, and words of this agent.
 //! No client is in any of them.
 
-mod page;
-
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use spop_server::admin::{Counters, HistogramCounts};
+use spop_server::admin::{Counters, Exposition, HistogramCounts};
 
-use self::page::{PREFIX, Page};
 use crate::policy::{Outcome, Policies};
 use crate::store::Source;
 use crate::store::denial_cache::DenialCacheStats;
@@ -20,6 +17,9 @@ use crate::store::failure::FailureStats;
 use crate::store::lease::LeaseStats;
 use crate::store::memory::MemoryStore;
 use crate::store::valkey::{BreakerState, PrimaryState, ValkeyStore};
+
+/// Begins each name.
+const PREFIX: &str = "spoa_gcra";
 
 /// Handles on everything that counts. Clones share it.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ impl Metrics {
     /// names: a few lines for each policy and each primary. Takes the longer the more clients are remembered, up to some ms: not for a
     /// task that must not block.
     pub fn text(&self) -> String {
-        let mut page = Page::default();
+        let mut page = Exposition::new(PREFIX);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("build_info", "The version, as a label.", [(version, 1)]);
         page.start_time(self.started);
@@ -69,7 +69,7 @@ impl Metrics {
         page.text() + &self.spop.text(PREFIX)
     }
 
-    fn decisions(&self, page: &mut Page) {
+    fn decisions(&self, page: &mut Exposition) {
         let policies = self.policies.load();
         let mut decisions = Vec::new();
         let mut shadow_denied = Vec::new();
@@ -109,7 +109,7 @@ impl Metrics {
         );
     }
 
-    fn memory(&self, page: &mut Page) {
+    fn memory(&self, page: &mut Exposition) {
         page.gauge(
             "memory_clients",
             "Clients (times limits) that this process remembers.",
@@ -129,7 +129,7 @@ impl Metrics {
 }
 
 impl ValkeyMetrics {
-    fn primaries(&self, page: &mut Page) {
+    fn primaries(&self, page: &mut Exposition) {
         let primaries = self.store.primaries();
         let breakers = primaries.iter().flat_map(|primary| {
             let states = [
@@ -202,7 +202,7 @@ impl ValkeyMetrics {
         );
     }
 
-    fn failures(&self, page: &mut Page) {
+    fn failures(&self, page: &mut Exposition) {
         page.counter(
             "fallbacks_total",
             "Checks that the failure policy answered, by what went wrong with Valkey.",
@@ -213,7 +213,7 @@ impl ValkeyMetrics {
         );
     }
 
-    fn denials(&self, page: &mut Page) {
+    fn denials(&self, page: &mut Exposition) {
         let Some(denials) = &self.denials else {
             return;
         };
@@ -234,7 +234,7 @@ impl ValkeyMetrics {
         );
     }
 
-    fn leases(&self, page: &mut Page) {
+    fn leases(&self, page: &mut Exposition) {
         page.counter("leases_total", "Leases taken.", [([], self.leases.taken())]);
         page.counter(
             "lease_tokens_granted_total",

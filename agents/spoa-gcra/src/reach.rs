@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use spoa_process::{Listen, listen_spop};
 use spop_server::Endpoint;
 use tokio::time::timeout;
 
-use crate::settings::{Listen, Settings, ValkeyNode};
-use crate::startup;
+use crate::settings::{Settings, ValkeyNode};
 use crate::store::valkey;
 
 /// For each Valkey node; all are asked at once.
@@ -53,7 +53,7 @@ async fn spop(settings: &Settings) -> Finding {
     let found = if let Listen::At(Endpoint::Inherited(_)) = &settings.listen {
         Ok("systemd is to listen there".to_owned())
     } else {
-        let listener = startup::listen(settings).await;
+        let listener = listen_spop(&settings.listen).await;
         listener.map(free).map_err(|error| {
             let said = error.to_string();
             // It begins with the variable, which is shown anyway.
@@ -68,13 +68,13 @@ async fn spop(settings: &Settings) -> Finding {
 }
 
 async fn admin(settings: &Settings) -> Option<Finding> {
-    let admin = settings.admin.as_ref()?;
-    let listener = tokio::net::TcpListener::bind(&admin.addr).await;
+    let addr = settings.admin.addr()?;
+    let listener = tokio::net::TcpListener::bind(addr).await;
     Some(Finding {
-        what: format!("SPOA_ADMIN_ADDR {}", admin.addr),
+        what: format!("SPOA_ADMIN_ADDR {addr}"),
         found: match listener {
             Ok(listener) => Ok(free(listener)),
-            Err(error) if admin.required => Err(format!("cannot listen: {error}")),
+            Err(error) if settings.admin.is_required() => Err(format!("cannot listen: {error}")),
             Err(error) => Ok(format!("would go on without metrics: {error}")),
         },
     })

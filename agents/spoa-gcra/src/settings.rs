@@ -6,7 +6,6 @@
 
 mod access;
 mod error;
-mod listen;
 mod node;
 mod origin;
 mod table;
@@ -15,14 +14,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use spoa_process::log::{Directives, Format};
+use spoa_process::{AdminAddr, Listen, worker_threads};
 
 pub use access::Access;
 pub use error::{Problem, SettingsError};
-pub use listen::Listen;
 pub use node::{BadNode, ValkeyNode};
 pub use origin::Origin;
 pub use table::{Accepts, Setting, TABLE, environment_file, help_table, markdown_table};
@@ -32,7 +30,6 @@ use crate::identity::TrustedProxies;
 use crate::policy::{self, Defaults, PolicySource};
 use crate::store::failure::FailurePolicy;
 use crate::store::valkey;
-use listen::HostAndPort;
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone)]
@@ -40,8 +37,8 @@ use listen::HostAndPort;
 pub struct Settings {
     /// `SPOE_ADDR`: where to listen.
     pub listen: Listen,
-    /// `SPOA_ADMIN_ADDR`: where metrics are shown. `None`: nowhere.
-    pub admin: Option<AdminAddr>,
+    /// `SPOA_ADMIN_ADDR`: where metrics are shown.
+    pub admin: AdminAddr,
     /// `VALKEY_NODES`: the servers that keep the state. Empty: this process does.
     pub valkey: Vec<ValkeyNode>,
     /// `VALKEY_USERNAME` and its kind: as whom those are asked, and whom of them is believed.
@@ -75,8 +72,10 @@ pub struct Settings {
     pub lame_duck: Duration,
     /// `TOKIO_WORKER_THREADS`: 1 to 1024.
     pub worker_threads: usize,
-    /// `RUST_LOG`: directives that [`EnvFilter`] takes.
-    pub log: String,
+    /// `RUST_LOG`: what is logged.
+    pub log: Directives,
+    /// `SPOA_LOG_FORMAT`: how it is logged.
+    pub log_format: Format,
     /// Variables that look like this agent's and are none of [`TABLE`]: misspelt, most
     /// likely, and worth a warning. Sorted. Found by [`from_env`](Self::from_env) only.
     pub unknown: Vec<String>,
@@ -84,16 +83,6 @@ pub struct Settings {
     given: Vec<&'static str>,
     /// Where `config` comes from, if not from `SPOA_CONFIG`.
     config_origin: Option<Origin>,
-}
-
-/// Where metrics are shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminAddr {
-    /// `ADDRESS:PORT` or `HOST:PORT`; not yet resolved.
-    pub addr: String,
-    /// Whether somebody asked for it. The default may be in use: that is no reason not to
-    /// limit anybody.
-    pub required: bool,
 }
 
 impl Settings {
@@ -144,7 +133,8 @@ impl Settings {
             denial_cache: values.number(&table::DENIAL_CACHE)?,
             lame_duck: Duration::from_millis(values.number(&table::LAME_DUCK)?),
             worker_threads: values.worker_threads()?,
-            log: values.parsed::<LogDirectives>(&table::LOG)?.0,
+            log: values.parsed(&table::LOG)?,
+            log_format: values.parsed(&table::LOG_FORMAT)?,
             unknown: Vec::new(),
             given: values.given(),
             config_origin: None,
@@ -165,7 +155,7 @@ impl Settings {
     /// Each setting but `SPOE_ADDR`, and its value as it may be shown.
     fn rows(&self) -> Vec<(&'static Setting, String)> {
         let mut rows = vec![
-            (&table::ADMIN_ADDR, self.admin()),
+            (&table::ADMIN_ADDR, self.admin.to_string()),
             (&table::VALKEY_NODES, self.store()),
         ];
         rows.extend(self.valkey_access.rows());
@@ -191,7 +181,8 @@ impl Settings {
                 format!("{} ms", self.lame_duck.as_millis()),
             ),
             (&table::WORKER_THREADS, self.worker_threads.to_string()),
-            (&table::LOG, self.log.clone()),
+            (&table::LOG, self.log.to_string()),
+            (&table::LOG_FORMAT, self.log_format.to_string()),
         ]);
         rows
     }
@@ -205,11 +196,6 @@ impl Settings {
             ttl: self.ttl,
         };
         PolicySource::new(self.config.clone(), defaults)
-    }
-
-    fn admin(&self) -> String {
-        let addr = self.admin.as_ref().map(|admin| admin.addr.as_str());
-        addr.unwrap_or("off").to_owned()
     }
 
     fn config(&self) -> String {
@@ -315,15 +301,11 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
         Ok(ttl)
     }
 
-    fn admin(&self) -> Result<Option<AdminAddr>, SettingsError> {
-        let set = self.text(&table::ADMIN_ADDR)?;
-        if set.as_deref() == Some("off") {
-            return Ok(None);
+    fn admin(&self) -> Result<AdminAddr, SettingsError> {
+        match self.text(&table::ADMIN_ADDR)? {
+            Some(_) => self.parsed(&table::ADMIN_ADDR),
+            None => Ok(AdminAddr::default()),
         }
-        Ok(Some(AdminAddr {
-            addr: self.parsed::<HostAndPort>(&table::ADMIN_ADDR)?.0,
-            required: set.is_some(),
-        }))
     }
 
     fn config(&self) -> Result<Option<PathBuf>, SettingsError> {
@@ -346,21 +328,7 @@ impl<F: Fn(&str) -> Option<OsString>> Values<F> {
         if self.text(&table::WORKER_THREADS)?.is_some() {
             return self.number(&table::WORKER_THREADS);
         }
-        Ok(available_parallelism().map_or(1, |cpus| cpus.get().min(1024)))
-    }
-}
-
-struct LogDirectives(String);
-
-impl FromStr for LogDirectives {
-    type Err = tracing_subscriber::filter::ParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Ok(Self(table::LOG.default.to_owned()));
-        }
-        EnvFilter::builder().parse(text)?;
-        Ok(Self(text.to_owned()))
+        Ok(worker_threads())
     }
 }
 

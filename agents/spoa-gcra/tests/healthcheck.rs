@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use spop_testkit::agent::{Agent, Setup};
+use spop_testkit::agent::{Agent, Setup, without_settings};
 use spop_testkit::process::Signal;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_spoa-gcra");
@@ -17,16 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs the check with these variables and no others of the agent's.
 fn healthcheck(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(AGENT);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG", "TOKIO_"]
-            .iter()
-            .any(|own| text.starts_with(own))
-        {
-            command.env_remove(&name);
-        }
-    }
-    command.arg("healthcheck").args(arguments);
+    without_settings(&mut command).arg("healthcheck");
+    command.args(arguments);
     command.envs(settings.iter().copied()).output().unwrap()
 }
 

@@ -5,19 +5,13 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
+use spop_testkit::agent::without_settings;
+
 /// Runs the agent with these variables and no others of its own.
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spoa-gcra"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG", "TOKIO_"]
-            .iter()
-            .any(|own| text.starts_with(own))
-        {
-            command.env_remove(&name);
-        }
-    }
-    command.args(arguments).envs(settings.iter().copied());
+    without_settings(&mut command).args(arguments);
+    command.envs(settings.iter().copied());
     command.output().unwrap()
 }
 

@@ -1,17 +1,10 @@
 //! Files of addresses and networks, one to a line, each file with a score.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use ipnet::IpNet;
-
-use crate::table::{Networks, Table};
+use network_map::{ListError, NetworkMap, read_list};
 
 /// The highest score; 0 is the lowest, and that of an address in no list.
 pub const MAX_SCORE: u8 = 100;
@@ -26,29 +19,35 @@ impl FromStr for Sources {
     /// Reads `SCORE=FILE,SCORE=FILE,…`
     fn from_str(text: &str) -> Result<Self, String> {
         let source = |part: &str| {
-            let (score, path) = part.split_once('=')?;
-            let score = score.trim().parse().ok()?;
-            (score <= MAX_SCORE).then(|| (score, path.trim().into()))
+            let wrong =
+                || format!("{part:?} is not SCORE=FILE, with a score from 0 to {MAX_SCORE}");
+            let (score, path) = part.split_once('=').ok_or_else(wrong)?;
+            match score.trim().parse() {
+                Ok(score @ ..=MAX_SCORE) => Ok((score, path.trim().into())),
+                _ => Err(wrong()),
+            }
         };
-        let wrong =
-            |part: &str| format!("{part:?} is not SCORE=FILE, with a score from 0 to {MAX_SCORE}");
         let parts = text.split(',').map(str::trim);
-        let sources = parts
-            .filter(|part| !part.is_empty())
-            .map(|part| source(part).ok_or_else(|| wrong(part)));
+        let sources = parts.filter(|part| !part.is_empty()).map(source);
         sources.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Sources {
+    /// The files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.0.iter().map(|(_, path)| path.clone()).collect()
     }
 }
 
 /// The lists as they were read.
 #[derive(Debug)]
 pub struct Lists {
-    /// The score of each address.
-    pub table: Table,
+    /// The score of each address: that of the smallest network that it is in; the highest, if
+    /// that has several; 0, if it is in none.
+    pub scores: NetworkMap<u8>,
     /// Score, number of networks and path of each file.
     pub files: Vec<(u8, usize, PathBuf)>,
-    /// How long it took.
-    pub time: Duration,
 }
 
 impl Lists {
@@ -56,57 +55,29 @@ impl Lists {
     ///
     /// # Errors
     /// The first file, or line of one, that cannot be used: one line that names it.
-    pub fn read(Sources(sources): &Sources) -> Result<Self> {
-        let begin = Instant::now();
-        let (mut networks, mut files) = (Networks::default(), Vec::new());
+    pub fn read(Sources(sources): &Sources) -> Result<Self, ListError> {
+        let (mut networks, mut files) = (Vec::new(), Vec::new());
         for (score, path) in sources {
-            let mut count = 0;
-            read_file(path, |network| {
-                networks.add(network, *score);
-                count += 1;
-            })?;
-            files.push((*score, count, path.clone()));
+            let list = read_list(path)?;
+            files.push((*score, list.len(), path.clone()));
+            networks.extend(list.into_iter().map(|network| (network, *score)));
         }
         Ok(Self {
-            table: networks.into(),
+            scores: networks.into_iter().collect(),
             files,
-            time: begin.elapsed(),
         })
     }
 }
 
 impl fmt::Display for Lists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lists read in {:.2} s", self.time.as_secs_f64())?;
+        f.write_str("lists in force:")?;
         for (score, count, path) in &self.files {
             let path = path.display();
             write!(f, "\n  score {score:3}  {count:8} networks  {path}")?;
         }
         Ok(())
     }
-}
-
-fn read_file(path: &Path, mut add: impl FnMut(IpNet)) -> Result<()> {
-    let shown = path.display();
-    let unreadable = || format!("{shown}: cannot be read");
-    let file = File::open(path).with_context(unreadable)?;
-    // Others may never end.
-    ensure!(file.metadata()?.is_file(), "{shown}: not a file");
-    for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
-        let line = line.with_context(unreadable)?;
-        let entry = line.split(|byte| b"#;".contains(byte)).next();
-        let entry = String::from_utf8_lossy(entry.unwrap_or_default().trim_ascii());
-        if entry.is_empty() {
-            continue;
-        }
-        let address = |_| entry.parse::<IpAddr>().map(IpNet::from);
-        let Ok(network) = entry.parse().or_else(address) else {
-            let (line, entry) = (index + 1, entry.chars().take(80).collect::<String>());
-            bail!("{shown}:{line}: {entry:?} is neither an address nor a CIDR network");
-        };
-        add(network);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

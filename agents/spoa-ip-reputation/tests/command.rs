@@ -108,10 +108,8 @@ fn both(score: i64) -> Vec<(Scope, i64)> {
 /// A run that ends by itself.
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(BINARY);
-    command.args(arguments).env("SPOA_ADMIN_ADDR", "off");
-    for name in ["SPOE_ADDR", "SPOA_IP_LISTS", "SPOA_LAME_DUCK", "RUST_LOG"] {
-        command.env_remove(name);
-    }
+    agent::without_settings(&mut command).args(arguments);
+    command.env("SPOA_ADMIN_ADDR", "off");
     command.envs(settings.iter().copied()).output().unwrap()
 }
 
@@ -147,12 +145,42 @@ async fn the_start_says_what_is_in_force() {
     );
     assert_eq!(log[1], "  TOKIO_WORKER_THREADS  3");
     assert_eq!(log[2], "  RUST_LOG              info");
-    assert!(log[3].starts_with("lists read in "), "{log:#?}");
+    assert!(log[3].starts_with("lists in force:"), "{log:#?}");
     let list = format!(
         "  score 100         2 networks  {}",
         path(&site.dir, "block.txt")
     );
     assert_eq!(log[4], list);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_json_every_line_is_an_object() {
+    let site = Site::start("192.0.2.1\n", &[("SPOA_LOG_FORMAT", "json")]).await;
+    site.replace("nonsense\n");
+    site.line("lists stay as they were").await;
+    site.replace("192.0.2.2\n");
+    site.agent
+        .process()
+        .ready(PATIENCE, async || site.agent.log().len() >= 3)
+        .await
+        .unwrap();
+    let messages: Vec<String> = site
+        .agent
+        .log()
+        .iter()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(line["timestamp"].is_string() && line["level"].is_string());
+            line["message"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let start = format!("spoe agent listening on {}\n", site.agent.addr());
+    assert!(messages[0].starts_with(&start), "{messages:#?}");
+    assert!(messages[0].contains("\nlists in force:\n"), "{messages:#?}");
+    assert!(
+        messages[2].starts_with("lists in force:\n"),
+        "{messages:#?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,32 +202,28 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         (
             "SPOA_IP_LISTS",
             &*bad_list,
-            &*format!("SPOA_IP_LISTS: {bad}:2: \"nonsense\""),
+            &*format!("spoa-ip-reputation: {bad}:2: \"nonsense\""),
         ),
         (
             "SPOA_IP_LISTS",
             "100=/no/such/file",
-            "SPOA_IP_LISTS: /no/such/file: cannot be read: ",
+            "spoa-ip-reputation: /no/such/file: cannot be read: ",
         ),
         (
             "SPOA_IP_LISTS",
             "101=/dev/null",
             "<SPOA_IP_LISTS>': \"101=/dev/null\" is not SCORE=FILE",
         ),
-        (
-            "SPOE_ADDR",
-            "nowhere",
-            "<SPOE_ADDR>': `nowhere` is not an address to listen on",
-        ),
+        ("SPOE_ADDR", "nowhere", "<SPOE_ADDR>': no port"),
         (
             "SPOE_ADDR",
             &*taken,
-            &*format!("SPOE_ADDR: {taken} is in use"),
+            &*format!("SPOE_ADDR={taken:?}: {taken} is in use"),
         ),
         (
             "SPOA_ADMIN_ADDR",
             &*taken,
-            "SPOA_ADMIN_ADDR: cannot listen: ",
+            &*format!("SPOA_ADMIN_ADDR={taken:?}: cannot listen: "),
         ),
         (
             "SPOA_LAME_DUCK",
@@ -284,7 +308,7 @@ async fn sighup_reads_the_lists_even_if_nothing_changed() {
     let read_twice = async || {
         let log = site.agent.log();
         log.iter()
-            .filter(|line| line.starts_with("lists read in"))
+            .filter(|line| line.starts_with("lists in force:"))
             .count()
             == 2
     };
@@ -312,8 +336,10 @@ async fn metrics_and_health_are_shown() {
     let metrics = get(admin, "/metrics");
     for sample in [
         "build_info{version=\"0.1.0\"} 1",
-        "networks{score=\"100\"} 2",
-        "networks{score=\"0\"} 0",
+        &*format!(
+            "networks{{file=\"{}\",score=\"100\"}} 2",
+            path(&site.dir, "block.txt")
+        ),
         "answers_total{score=\"100\"} 2",
         "answers_total{score=\"0\"} 1",
         "list_failures_total 0",

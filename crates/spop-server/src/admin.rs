@@ -39,8 +39,8 @@
 //! ```
 
 mod counters;
+mod exposition;
 mod histogram;
-mod page;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -66,6 +66,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
 pub use counters::Counters;
+pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramCounts};
 
 /// The content type of Prometheus' text format.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +17,18 @@ use crate::tools::Program;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How agents' own settings begin; what the caller's environment holds of them is not
 /// passed on.
-const SETTINGS: [&str; 4] = ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG"];
+const SETTINGS: [&str; 5] = ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG", "TOKIO_"];
+
+/// Keeps an agent that `command` starts from this process's settings of an agent.
+pub fn without_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if SETTINGS.iter().any(|setting| text.starts_with(setting)) {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
 
 /// What to run, and how.
 pub struct Setup {
@@ -76,12 +88,7 @@ impl Setup {
             &name.to_string_lossy(),
             &program,
             |command| {
-                for (name, _) in std::env::vars_os() {
-                    let text = name.to_string_lossy();
-                    if SETTINGS.iter().any(|setting| text.starts_with(setting)) {
-                        command.env_remove(&name);
-                    }
-                }
+                without_settings(command);
                 // Its lines are searched for words, which colours would cut up.
                 command.env("NO_COLOR", "1");
                 command.env("SPOE_ADDR", addr.to_string());

@@ -1,6 +1,11 @@
 //! A Chromium without a window, driven by its DevTools protocol over a pair of pipes: no port,
 //! no driver beside it.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "of JSON: what is missing reads as null, and only objects made here are written to"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,13 +1,12 @@
 //! What `run` and `check` begin with: the settings, the policies, a logger, a runtime.
 
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use spoa_gcra::policy::{Policies, PolicySource};
 use spoa_gcra::settings::Settings;
+use spoa_process::log::{self, Log};
 use tokio::runtime::Runtime;
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 
@@ -17,6 +16,7 @@ pub(super) struct Configuration {
     /// Where the policies are read again.
     pub(super) source: PolicySource,
     pub(super) policies: Policies,
+    pub(super) log: Log,
 }
 
 impl Configuration {
@@ -27,7 +27,7 @@ impl Configuration {
         if let Some(path) = config {
             settings.read_policies_from(path);
         }
-        log_to_stderr(&settings);
+        let log = log::start(&settings.log, settings.log_format);
         for name in &settings.unknown {
             warn!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
         }
@@ -37,16 +37,13 @@ impl Configuration {
             settings,
             source,
             policies,
+            log,
         })
     }
 
     pub(super) fn runtime(&self) -> Result<Runtime, Failure> {
         let threads = self.settings.worker_threads;
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::Runtime { threads, error })
+        spoa_process::runtime(threads).map_err(|error| Failure::Runtime { threads, error })
     }
 
     /// What is in force.
@@ -54,12 +51,4 @@ impl Configuration {
         let (settings, policies) = (self.settings.summary(), self.policies.summary());
         format!("{settings}\npolicies:\n{policies}")
     }
-}
-
-fn log_to_stderr(settings: &Settings) {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&settings.log))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
 }

@@ -1,6 +1,5 @@
 //! `spoa-gcra run`: listeners, signals, and the server between them.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +10,19 @@ use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
-use spop_server::admin::{Admin, HTML, JSON, PROMETHEUS, Readiness};
-use spop_server::{Config, serve};
+use spoa_process::log::Log;
+use spoa_process::systemd;
+use spop_server::Config;
+use spop_server::admin::{Admin, HTML, JSON, PROMETHEUS};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::Failure;
 use super::configuration::Configuration;
-use crate::systemd;
 
 /// How much later than the decision budget the engine answers a request by itself. The store's
 /// own failure policy comes first; this is for what nobody thought of.
 const BACKSTOP: Duration = Duration::from_millis(4);
-
-/// How long requests in flight may take at the end, after the lame duck.
-const DRAIN: Duration = Duration::from_secs(5);
 
 pub(super) fn execute(configuration: Configuration) -> Result<(), Failure> {
     configuration.runtime()?.block_on(run(configuration))
@@ -37,6 +34,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         settings,
         source,
         policies,
+        log,
     } = configuration;
     let in_force = settings.in_force();
     startup::resolve_nodes(&settings).await?;
@@ -44,8 +42,9 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let hangup = signal(SignalKind::hangup()).map_err(Failure::Watch)?;
     // Before anything goes on beside it: a socket of systemd's is looked up in the
     // environment, and taken out of it.
-    let listener = startup::listen(&settings).await?;
-    let admin = startup::listen_admin(&settings).await?;
+    let listening = spoa_process::listen(&settings.listen, &settings.admin)
+        .await
+        .map_err(StartError::from)?;
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
         router, metrics, ..
@@ -53,45 +52,30 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         nodes: settings.nodes(),
         error,
     })?;
-    let spop_addr = listener.endpoint().to_string();
-    let listening = format!("listening on {spop_addr}");
-    let watch = policy::watch(source, policies, report(listening.clone()));
+    let mut start = format!("listening on {}", listening.addr());
+    let watch = policy::watch(source, policies, report(start.clone(), log));
     tokio::spawn(reload(watch.map_err(Failure::Watch)?, hangup));
 
     let config = Config::new()
         .with_observer(metrics.spop.clone())
-        .with_handler_timeout(settings.decision_budget + BACKSTOP)
-        .with_lame_duck(settings.lame_duck)
-        .with_drain_timeout(DRAIN);
-    let readiness = Readiness::default();
-    let mut begin = format!("spoa-gcra {listening}");
-    if let Some((listener, addr)) = admin {
-        let live_view = live_view::page(&live_view::host_name(), &spop_addr);
-        let pages = pages(metrics, in_force, &readiness).page("/", HTML, move || live_view.clone());
-        tokio::spawn(pages.serve(listener));
-        begin.push_str(&format!(
+        .with_handler_timeout(settings.decision_budget + BACKSTOP);
+    start.insert_str(0, "spoa-gcra ");
+    if let Some(addr) = listening.admin_addr() {
+        start.push_str(&format!(
             "\nlive view at http://{addr}/\nmetrics at http://{addr}/metrics"
         ));
     }
-    println!("{begin}\n{shown}");
-    readiness.set(true);
-    systemd::ready(&listening);
-    let stop = async move {
-        stop_signal().await;
-        systemd::stopping(settings.lame_duck + DRAIN);
-        readiness.set(false);
-    };
-    serve(listener, router)
-        .with_config(config)
-        .with_shutdown(stop)
-        .await?;
-    info!("stopped");
-    Ok(())
+    let start = format!("{start}\n{shown}");
+    let live_view = live_view::page(&live_view::host_name(), &listening.addr());
+    let admin =
+        pages(listening.admin(), metrics, in_force).page("/", HTML, move || live_view.clone());
+    let lame_duck = settings.lame_duck;
+    let served = listening.serve(router, config, lame_duck, admin, log, &start);
+    Ok(served.await?)
 }
 
 /// What operators can ask for.
-fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
-    let mut admin = Admin::new(readiness.clone());
+fn pages(mut admin: Admin, metrics: Metrics, in_force: String) -> Admin {
     let policies = Arc::clone(&metrics.policies);
     if let Some(valkey) = &metrics.valkey {
         let store = valkey.store.clone();
@@ -109,12 +93,11 @@ fn pages(metrics: Metrics, in_force: String, readiness: &Readiness) -> Admin {
 }
 
 /// Says what came of reading the policies again.
-fn report(listening: String) -> impl Fn(Result<(String, &Policies), policy::Problems>) {
+fn report(listening: String, log: Log) -> impl Fn(Result<(String, &Policies), policy::Problems>) {
     move |read| match read {
         Ok((changes, policies)) => {
             let summary = policies.summary();
-            // Nobody may be reading it any more.
-            let _ = writeln!(io::stdout(), "policies read again: {changes}\n{summary}");
+            log.announce(&format!("policies read again: {changes}\n{summary}"));
             systemd::ready(&format!("{listening}; policies read again: {changes}"));
         }
         Err(problems) => {
@@ -134,23 +117,5 @@ async fn reload(watch: Watch, mut hangup: Signal) {
         info!("SIGHUP: reading the policies again");
         systemd::reloading();
         watch.reload();
-    }
-}
-
-/// The first SIGTERM or SIGINT. A process that cannot hear one of them lives on the other.
-async fn stop_signal() {
-    let heard = async |kind: SignalKind, name: &str| match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-            info!("{name}: failing health checks, answering what is in flight, then ending");
-        }
-        Err(error) => {
-            warn!(%error, "cannot listen for {name}");
-            std::future::pending().await
-        }
-    };
-    tokio::select! {
-        () = heard(SignalKind::terminate(), "SIGTERM") => {}
-        () = heard(SignalKind::interrupt(), "SIGINT") => {}
     }
 }

@@ -85,6 +85,7 @@ pub const TABLE: &[Setting] = &[
     LAME_DUCK,
     WORKER_THREADS,
     LOG,
+    LOG_FORMAT,
 ];
 
 pub(super) static ADDR: Setting = Setting {
@@ -285,6 +286,14 @@ pub(super) static LOG: Setting = Setting {
     default: "warn",
     accepts: Accepts::Text("off, error, warn, info, debug, trace, or TARGET=LEVEL,…"),
     meaning: "what is logged",
+};
+
+pub(super) static LOG_FORMAT: Setting = Setting {
+    name: "SPOA_LOG_FORMAT",
+    unit: "",
+    default: "text",
+    accepts: Accepts::Text("text or json"),
+    meaning: "how it is logged; with json what is printed at the start is a line of it, too",
 };
 
 /// [`TABLE`] as the README shows it.

@@ -29,11 +29,8 @@ fn refused(name: &str, value: &str) -> String {
 fn nothing_set_gives_the_defaults() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.listen.to_string(), "0.0.0.0:9000");
-    let admin = AdminAddr {
-        addr: "127.0.0.1:9001".to_owned(),
-        required: false,
-    };
-    assert_eq!(settings.admin, Some(admin));
+    assert_eq!(settings.admin, AdminAddr::default());
+    assert_eq!(settings.admin.to_string(), table::ADMIN_ADDR.default);
     assert!(settings.valkey.is_empty());
     assert_eq!(settings.valkey_access, Access::default());
     assert_eq!(settings.valkey_lanes, 1);
@@ -48,7 +45,8 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(settings.memory_clients, 500_000);
     assert_eq!(settings.denial_cache, 65_536);
     assert!((1..=1024).contains(&settings.worker_threads));
-    assert_eq!(settings.log, "warn");
+    assert_eq!(settings.log, Directives::default());
+    assert_eq!(settings.log_format, Format::Text);
     assert!(settings.unknown.is_empty());
 }
 
@@ -73,14 +71,11 @@ fn everything_can_be_set() {
         ("SPOA_DENIAL_CACHE", "0"),
         ("TOKIO_WORKER_THREADS", "2"),
         ("RUST_LOG", "warn,spop_server=debug"),
+        ("SPOA_LOG_FORMAT", "json"),
     ])
     .unwrap();
     assert_eq!(settings.listen.to_string(), "[::1]:0");
-    let admin = AdminAddr {
-        addr: "metrics:9001".to_owned(),
-        required: true,
-    };
-    assert_eq!(settings.admin, Some(admin));
+    assert_eq!(settings.admin.addr(), Some("metrics:9001"));
     assert_eq!(settings.valkey.len(), 2);
     assert_eq!(settings.valkey_lanes, 2);
     assert_eq!(settings.valkey_call, valkey::Call::Fcall);
@@ -98,7 +93,8 @@ fn everything_can_be_set() {
     assert_eq!(settings.memory_clients, 100_000_000);
     assert_eq!(settings.denial_cache, 0);
     assert_eq!(settings.worker_threads, 2);
-    assert_eq!(settings.log, "warn,spop_server=debug");
+    assert_eq!(settings.log.to_string(), "warn,spop_server=debug");
+    assert_eq!(settings.log_format, Format::Json);
 }
 
 #[test]
@@ -266,7 +262,9 @@ fn bad_log_directives_are_refused() {
     for good in ["off", "warn", "spoa_gcra=debug,warn", "", " "] {
         load(&[("RUST_LOG", good)]).unwrap();
     }
-    assert_eq!(load(&[("RUST_LOG", "")]).unwrap().log, "warn");
+    let log = load(&[("RUST_LOG", "")]).unwrap().log;
+    assert_eq!(log.to_string(), table::LOG.default);
+    refused("SPOA_LOG_FORMAT", "JSON");
     for bad in ["spoa_gcra=loud", "warn,a=b=c", "=", "warn,[{"] {
         refused("RUST_LOG", bad);
     }
@@ -395,9 +393,8 @@ fn misspelt_variables_are_told_and_service_links_are_not() {
 #[test]
 fn the_admin_listener_has_an_address_or_is_off() {
     let admin = |value| load(&[("SPOA_ADMIN_ADDR", value)]).unwrap().admin;
-    assert_eq!(admin(" off "), None);
-    let default = admin(table::ADMIN_ADDR.default);
-    assert!(default.is_some_and(|admin| admin.required));
+    assert_eq!(admin(" off ").addr(), None);
+    assert!(admin(table::ADMIN_ADDR.default).is_required());
     let off = load(&[("SPOA_ADMIN_ADDR", "off")]).unwrap();
     let shown = off.summary();
     assert!(shown.contains("SPOA_ADMIN_ADDR       off\n"), "{shown}");
@@ -445,7 +442,8 @@ fn the_summary_shows_every_setting_in_one_column() {
            SPOA_DENIAL_CACHE     65536\n  \
            SPOA_LAME_DUCK        0 ms\n  \
            TOKIO_WORKER_THREADS  4\n  \
-           RUST_LOG              warn"
+           RUST_LOG              warn\n  \
+           SPOA_LOG_FORMAT       text"
     );
     for setting in TABLE.iter().filter(|setting| setting.name != "SPOE_ADDR") {
         assert!(

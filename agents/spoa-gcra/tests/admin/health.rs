@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use spop_testkit::agent;
+use spop_testkit::agent::{self, without_settings};
 use spop_testkit::process::{Process, Signal};
 use spop_testkit::tools::Program;
 use spop_testkit::valkey::Server;
@@ -156,15 +156,9 @@ async fn the_default_that_is_in_use_is_no_reason_not_to_serve() {
     let _taken = TcpListener::bind("127.0.0.1:9001");
     let program = Program::at(env!("CARGO_BIN_EXE_spoa-gcra"));
     let second = Process::spawn("second", &program, |command| {
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SPOA_") {
-                command.env_remove(&name);
-            }
-        }
+        without_settings(command);
         command.env("NO_COLOR", "1");
         command.env("SPOE_ADDR", "127.0.0.1:0");
-        command.env_remove("RUST_LOG");
-        command.env_remove("VALKEY_NODES");
     });
     let second = second.unwrap();
     second.line("listening on", PATIENCE).await.unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use spop_testkit::agent::Agent;
+use spop_testkit::agent::{Agent, without_settings};
 use spop_testkit::haproxy;
 use spop_testkit::http::{Client, Response};
 use spop_testkit::tools::Haproxy;
@@ -39,15 +39,7 @@ const PATHS: [&str; 2] = ["--path=check-sms=/login/sms", "--path=api=/api/"];
 
 fn print(arguments: &[&str], policies: Option<&Path>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spoa-gcra"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["SPO", "VALKEY_", "RUST_LOG"]
-            .iter()
-            .any(|own| text.starts_with(own))
-        {
-            command.env_remove(&name);
-        }
-    }
+    without_settings(&mut command);
     // `timeout processing` follows it: what is answered is the question here, not how fast a
     // busy machine does it.
     command.env("SPOA_DECISION_BUDGET", "1000");

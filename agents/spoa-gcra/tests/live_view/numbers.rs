@@ -216,9 +216,10 @@ pub(crate) async fn the_most_limited_clients(browser: &mut Browser) {
     let mut view = View::open(browser, &[]).await;
     for (document, note, entry) in cases {
         // In place of what the agent answers.
-        let answer = document.map_or("new Response('', { status: 404 })".to_owned(), |document| {
-            format!("Response.json({document})")
-        });
+        let answer = match document {
+            Some(document) => format!("Response.json({document})"),
+            None => "new Response('', { status: 404 })".to_owned(),
+        };
         let replaced = format!(
             "{{ const own = window.fetch; window.fetch = (path, options) => \
              path === '/top' ? Promise.resolve({answer}) : own(path, options); }}"

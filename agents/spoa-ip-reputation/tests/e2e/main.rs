@@ -79,7 +79,7 @@ impl Site {
     /// How often the lists were read.
     fn readings(&self) -> usize {
         let log = self.agent.log();
-        let read = |line: &&String| line.starts_with("lists read in ");
+        let read = |line: &&String| line.starts_with("lists in force:");
         log.iter().filter(read).count()
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use spop_codec::{Closed, Negotiated, Status};
 
+use super::Exposition;
 use super::histogram::Histogram;
-use super::page::Page;
 use crate::failure::Failure;
 use crate::observe::{ConnectionEnd, Observer};
 use crate::peer::Peer;
@@ -52,7 +52,9 @@ const HANDSHAKES: [&str; 5] = [
 ];
 
 /// The codes of DISCONNECT; the last stands for any that nobody has assigned.
-const CODES: [u32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99];
+const CODES: [&str; 15] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "99",
+];
 
 /// Bounds for the time of an answer, in ns: up to HAProxy's usual patience, and beyond it.
 const ANSWER_NANOS: [u64; 13] = [
@@ -147,28 +149,28 @@ impl Counters {
     /// All of them, as of now, in the format that [`PROMETHEUS`](super::PROMETHEUS) names.
     /// Each name begins with `prefix`, such as `my_agent`.
     pub fn text(&self, prefix: &str) -> String {
-        let mut page = Page::new(prefix);
+        let mut page = Exposition::new(format!("{prefix}_spop"));
         self.connections(&mut page);
         self.bytes(&mut page);
         self.notifies(&mut page);
         page.text()
     }
 
-    fn connections(&self, page: &mut Page<'_>) {
+    fn connections(&self, page: &mut Exposition) {
         // What ends before what begins: nothing in between makes the gauge negative.
         let closed = self.closed.each_ref().map(read);
         let accepted = read(&self.accepted);
         page.gauge(
             "connections",
             "Connections of HAProxy that are open.",
-            accepted.saturating_sub(closed.iter().sum()),
+            only(accepted.saturating_sub(closed.iter().sum())),
         );
         page.counter(
             "connections_total",
             "Connections of HAProxy, health checks included, accepted.",
-            accepted,
+            only(accepted),
         );
-        page.counters(
+        page.counter(
             "connections_closed_total",
             "Connections that ended, by how.",
             by("end", &ENDS, &self.closed),
@@ -176,14 +178,14 @@ impl Counters {
         page.counter(
             "connections_full_total",
             "Times that the limit of connections was reached.",
-            read(&self.full),
+            only(read(&self.full)),
         );
         page.counter(
             "accept_errors_total",
             "Times that accepting a connection failed.",
-            read(&self.accept_errors),
+            only(read(&self.accept_errors)),
         );
-        page.counters(
+        page.counter(
             "handshakes_total",
             "Handshakes, by what came of them.",
             by("result", &HANDSHAKES, &self.handshakes),
@@ -193,40 +195,49 @@ impl Counters {
             ("agent", &self.disconnects_sent),
         ];
         let disconnects = disconnects.into_iter().flat_map(|(side, counts)| {
-            CODES.iter().zip(counts).map(move |(code, count)| {
-                let labels = format!("side=\"{side}\",code=\"{code}\"");
-                (labels, read(count))
-            })
+            CODES
+                .iter()
+                .zip(counts)
+                .map(move |(code, count)| ([("side", side), ("code", *code)], read(count)))
         });
-        page.counters(
+        page.counter(
             "disconnects_total",
             "DISCONNECTs by code, and by whose idea they were.",
             disconnects,
         );
     }
 
-    fn bytes(&self, page: &mut Page<'_>) {
-        page.counter("read_bytes_total", "Bytes read.", read(&self.read_bytes));
-        page.histogram("write_bytes", "Bytes of a write.", &self.write_bytes, 1);
+    fn bytes(&self, page: &mut Exposition) {
+        page.counter(
+            "read_bytes_total",
+            "Bytes read.",
+            only(read(&self.read_bytes)),
+        );
+        page.histogram(
+            "write_bytes",
+            "Bytes of a write.",
+            1,
+            [([], self.write_bytes.read())],
+        );
         page.histogram(
             "write_acks",
             "ACKs that were ready together, and leave together.",
-            &self.write_acks,
             1,
+            [([], self.write_acks.read())],
         );
     }
 
-    fn notifies(&self, page: &mut Page<'_>) {
+    fn notifies(&self, page: &mut Exposition) {
         // As above: those answered before those taken in.
         let done = self.answer_nanos.read().count + read(&self.lost);
         let notifies = read(&self.notifies);
-        page.counter("notifies_total", "NOTIFYs taken in.", notifies);
+        page.counter("notifies_total", "NOTIFYs taken in.", only(notifies));
         page.gauge(
             "notifies_in_flight",
             "NOTIFYs that wait for their answer.",
-            notifies.saturating_sub(done),
+            only(notifies.saturating_sub(done)),
         );
-        page.counters(
+        page.counter(
             "notifies_failed_total",
             "NOTIFYs that the failure policy answered, by why.",
             by("reason", &REASONS, &self.failed),
@@ -234,23 +245,23 @@ impl Counters {
         page.counter(
             "notifies_lost_total",
             "NOTIFYs whose connection ended before their answer.",
-            read(&self.lost),
+            only(read(&self.lost)),
         );
         page.counter(
             "notifies_too_big_total",
             "NOTIFYs in fragments that exceeded their limit.",
-            read(&self.too_big),
+            only(read(&self.too_big)),
         );
         page.histogram(
             "answer_seconds",
             "Time from reading a NOTIFY to its answer.",
-            &self.answer_nanos,
             1_000_000_000,
+            [([], self.answer_nanos.read())],
         );
         page.counter(
             "reads_paused_total",
             "Times that a connection was not read, for too much in flight.",
-            read(&self.paused),
+            only(read(&self.paused)),
         );
     }
 
@@ -358,7 +369,7 @@ fn add_word(words: &[&str], counters: &[AtomicU64], word: &str) {
 
 /// Counts a code, one that is not in the list as the last.
 fn add_code(counters: &[AtomicU64], status: Status) {
-    add_at(counters, CODES.iter().position(|code| *code == status.0));
+    add_word(&CODES, counters, &status.0.to_string());
 }
 
 fn add_at(counters: &[AtomicU64], index: Option<usize>) {
@@ -369,9 +380,20 @@ fn add_at(counters: &[AtomicU64], index: Option<usize>) {
 }
 
 /// The counts of words, which are the values of one label.
-fn by(label: &str, words: &[&str], counters: &[AtomicU64]) -> impl Iterator<Item = (String, u64)> {
+fn by<'a>(
+    label: &'a str,
+    words: &'a [&'a str],
+    counters: &[AtomicU64],
+) -> Vec<([(&'a str, &'a str); 1], u64)> {
     let counted = words.iter().zip(counters);
-    counted.map(move |(word, counter)| (format!("{label}=\"{word}\""), read(counter)))
+    counted
+        .map(|(word, counter)| ([(label, *word)], read(counter)))
+        .collect()
+}
+
+/// A count without labels.
+fn only(count: u64) -> [([(&'static str, &'static str); 0], u64); 1] {
+    [([], count)]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use spoa_gcra::settings::Listen;
+use spoa_process::Listen;
 use spop_server::Endpoint;
 
 /// A version of HAProxy: its first two numbers.

@@ -68,8 +68,10 @@ impl FromStr for Listen {
     }
 }
 
-/// `ADDRESS:PORT` or `HOST:PORT`.
-pub(super) struct HostAndPort(pub(super) String);
+/// `ADDRESS:PORT` or `HOST:PORT`, not yet resolved. The host of a name has letters, digits,
+/// `-`, `.` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAndPort(pub String);
 
 impl FromStr for HostAndPort {
     type Err = &'static str;

@@ -11,12 +11,12 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// It serves; or what it has read again is in force. `status` is one line for
 /// `systemctl status`.
-pub(crate) fn ready(status: &str) {
+pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// It reads its policies again, until it is [`ready`].
-pub(crate) fn reloading() {
+pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         // systemd from 253 on wants to know when.
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -25,7 +25,7 @@ pub(crate) fn reloading() {
 }
 
 /// It stops, which takes at most so long: longer than `TimeoutStopSec=`, if need be.
-pub(crate) fn stopping(longest: Duration) {
+pub fn stopping(longest: Duration) {
     let micros = (longest + MARGIN).as_micros();
     notify(&[
         NotifyState::Stopping,

@@ -1,4 +1,4 @@
-//! The text that Prometheus reads, put together family by family.
+//! Prometheus' text format, put together family by family.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,21 +6,38 @@ use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
-use spop_server::admin::HistogramCounts;
 use tracing::error;
 
-/// Begins each name.
-pub(super) const PREFIX: &str = "spoa_gcra";
+use super::HistogramCounts;
 
-/// Families so far. Each name is given once.
-#[derive(Default)]
-pub(super) struct Page {
+/// A page of metrics for Prometheus, whose names begin alike. A name that is given again adds
+/// samples to those before.
+///
+/// ```
+/// use spop_server::admin::Exposition;
+///
+/// let mut page = Exposition::new("my_agent");
+/// let answers = [([("score", "0")], 7), ([("score", "100")], 2)];
+/// page.counter("answers_total", "Answers, by score.", answers);
+/// assert!(page.text().contains("\nmy_agent_answers_total{score=\"100\"} 2\n"));
+/// ```
+#[derive(Debug)]
+pub struct Exposition {
+    prefix: String,
     families: Vec<MetricFamily>,
 }
 
-impl Page {
+impl Exposition {
+    /// No families yet; their names will begin with `prefix` and `_`.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            families: Vec::new(),
+        }
+    }
+
     /// Counts that only grow, by their labels. Without any there is no such family.
-    pub(super) fn counter<'a, const LABELS: usize>(
+    pub fn counter<'a, const LABELS: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -37,7 +54,7 @@ impl Page {
     }
 
     /// Values that come and go, by their labels. Without any there is no such family.
-    pub(super) fn gauge<'a, const LABELS: usize>(
+    pub fn gauge<'a, const LABELS: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -53,8 +70,9 @@ impl Page {
         self.family(name, help, MetricType::GAUGE, metrics.collect());
     }
 
-    /// When the process began, under the name that every program has for it.
-    pub(super) fn start_time(&mut self, started: SystemTime) {
+    /// When the process began, under the name that every program has for it:
+    /// `process_start_time_seconds`, without the prefix.
+    pub fn start_time(&mut self, started: SystemTime) {
         let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut gauge = Gauge::default();
         gauge.set_value(since.as_secs_f64());
@@ -70,7 +88,7 @@ impl Page {
 
     /// Values by size, by their labels, so many of the histograms' units to one that is shown.
     /// Without any there is no such family.
-    pub(super) fn histogram<'a, const LABELS: usize>(
+    pub fn histogram<'a, const LABELS: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -96,8 +114,8 @@ impl Page {
         self.family(name, help, MetricType::HISTOGRAM, metrics.collect());
     }
 
-    /// The text.
-    pub(super) fn text(&self) -> String {
+    /// The text, for [`PROMETHEUS`](super::PROMETHEUS).
+    pub fn text(&self) -> String {
         let mut text = String::new();
         // Only families without a name or without samples can fail.
         if let Err(error) = TextEncoder::new().encode_utf8(&self.families, &mut text) {
@@ -110,8 +128,13 @@ impl Page {
         if metrics.is_empty() {
             return;
         }
+        let name = format!("{}_{name}", self.prefix);
+        let mut known = self.families.iter_mut();
+        if let Some(family) = known.find(|family| family.name() == name) {
+            return family.mut_metric().extend(metrics);
+        }
         let mut family = MetricFamily::default();
-        family.set_name(format!("{PREFIX}_{name}"));
+        family.set_name(name);
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         family.set_metric(metrics);

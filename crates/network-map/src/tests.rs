@@ -1,4 +1,4 @@
-//! The table against a search through all networks.
+//! The map against a search through all networks.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,29 +9,21 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn table_of(networks: impl IntoIterator<Item = (IpNet, u8)>) -> Table {
-    let mut all = Networks::default();
-    for (network, score) in networks {
-        all.add(network, score);
-    }
-    all.into()
-}
-
-fn table(networks: &[(&str, u8)]) -> Table {
+fn map(networks: &[(&str, u8)]) -> NetworkMap<u8> {
     let network = |(text, score): &(&str, u8)| (text.parse().unwrap(), *score);
-    table_of(networks.iter().map(network))
+    networks.iter().map(network).collect()
 }
 
 #[track_caller]
-fn check(table: &Table, cases: &[(&str, u8)]) {
+fn check(map: &NetworkMap<u8>, cases: &[(&str, u8)]) {
     for (address, score) in cases {
-        assert_eq!(table.score(address.parse().unwrap()), *score, "{address}");
+        assert_eq!(map.get(address.parse().unwrap()), *score, "{address}");
     }
 }
 
 #[test]
 fn the_smallest_network_counts() {
-    let table = table(&[
+    let map = map(&[
         ("10.0.0.0/8", 50),
         ("10.1.0.0/16", 100),
         ("10.1.2.3/32", 0),
@@ -40,7 +32,7 @@ fn the_smallest_network_counts() {
         ("2001:db8:1::/48", 100),
     ]);
     check(
-        &table,
+        &map,
         &[
             ("0.0.0.0", 0),
             ("9.255.255.255", 0),
@@ -70,16 +62,16 @@ fn the_smallest_network_counts() {
 #[test]
 fn of_several_scores_the_highest_counts() {
     for order in [[20, 100, 50], [100, 50, 20], [50, 20, 100]] {
-        let table = table(&order.map(|score| ("192.0.2.0/24", score)));
-        check(&table, &[("192.0.2.1", 100)]);
+        let map = map(&order.map(|score| ("192.0.2.0/24", score)));
+        check(&map, &[("192.0.2.1", 100)]);
     }
 }
 
 #[test]
 fn ipv4_is_the_same_in_either_notation_and_apart_from_ipv6() {
-    let mapped = table(&[("::ffff:192.0.2.0/120", 100)]);
+    let mapped = map(&[("::ffff:192.0.2.0/120", 100)]);
     check(&mapped, &[("192.0.2.9", 100), ("::ffff:192.0.2.9", 100)]);
-    let everything = table(&[("::/0", 70)]);
+    let everything = map(&[("::/0", 70)]);
     check(
         &everything,
         &[
@@ -91,34 +83,36 @@ fn ipv4_is_the_same_in_either_notation_and_apart_from_ipv6() {
             ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 70),
         ],
     );
-    let both = table(&[("::/0", 70), ("0.0.0.0/0", 30), ("127.0.0.1/32", 0)]);
+    let both = map(&[("::/0", 70), ("0.0.0.0/0", 30), ("127.0.0.1/32", 0)]);
     check(&both, &[("::1", 70), ("192.0.2.1", 30), ("127.0.0.1", 0)]);
 }
 
 #[test]
 fn without_networks_every_score_is_0() {
-    check(&table(&[]), &[("0.0.0.0", 0), ("::", 0), ("::1", 0)]);
+    check(&map(&[]), &[("0.0.0.0", 0), ("::", 0), ("::1", 0)]);
 }
 
 #[test]
 fn neighbours_of_one_score_are_one_range() {
-    let split = table(&[("10.0.0.0/9", 5), ("10.128.0.0/9", 5), ("10.0.0.0/8", 5)]);
-    assert_eq!(split.bytes(), table(&[("10.0.0.0/8", 5)]).bytes());
+    let split = map(&[("10.0.0.0/9", 5), ("10.128.0.0/9", 5), ("10.0.0.0/8", 5)]);
+    assert_eq!(split.bytes(), map(&[("10.0.0.0/8", 5)]).bytes());
 }
 
 #[test]
 fn a_lookup_allocates_nothing() {
-    let table = table_of((0..10_000_u32).map(|i| {
-        let address = Ipv4Addr::from_bits(i.wrapping_mul(2_654_435_761));
-        (Ipv4Net::new(address, 28).unwrap().into(), 7)
-    }));
+    let map: NetworkMap<u8> = (0..10_000_u32)
+        .map(|i| {
+            let address = Ipv4Addr::from_bits(i.wrapping_mul(2_654_435_761));
+            (Ipv4Net::new(address, 28).unwrap().into(), 7)
+        })
+        .collect();
     let measured = measure(|| {
         let hits = (0..10_000_u32).filter(|i| {
             let address = Ipv4Addr::from_bits(i.wrapping_mul(2_654_435_761));
-            table.score(address.into()) == 7
+            map.get(address.into()) == 7
         });
         assert_eq!(hits.count(), 10_000);
-        assert_eq!(table.score(Ipv6Addr::LOCALHOST.into()), 0);
+        assert_eq!(map.get(Ipv6Addr::LOCALHOST.into()), 0);
     });
     assert_eq!(measured.count_total, 0);
 }
@@ -161,14 +155,14 @@ fn edges(networks: &[(IpNet, u8)]) -> Vec<IpAddr> {
 proptest! {
     #[test]
     fn it_finds_what_a_search_through_all_finds(networks in some_networks()) {
-        let table = table_of(networks.clone());
+        let map: NetworkMap<u8> = networks.iter().copied().collect();
         for address in edges(&networks) {
             let around = networks.iter().filter(|(network, _)| network.contains(&address));
             let smallest = around.max_by_key(|(network, score)| (network.prefix_len(), *score));
             let score = smallest.map_or(0, |(_, score)| *score);
-            prop_assert_eq!(table.score(address), score, "{}", address);
+            prop_assert_eq!(map.get(address), score, "{}", address);
         }
-        prop_assert!(table.v4.first.is_sorted_by(|one, next| one < next));
-        prop_assert!(table.v6.first.is_sorted_by(|one, next| one < next));
+        prop_assert!(map.v4.first.is_sorted_by(|one, next| one < next));
+        prop_assert!(map.v6.first.is_sorted_by(|one, next| one < next));
     }
 }

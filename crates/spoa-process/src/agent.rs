@@ -1,0 +1,179 @@
+//! A whole agent, from what was typed to its exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use spop_server::admin::{Counters, Exposition, PROMETHEUS};
+use spop_server::{Config, Router, ServeError};
+
+use crate::log::{self, Log};
+use crate::options::{Command, Options};
+use crate::serve::runtime;
+use crate::{healthcheck, listen};
+
+/// For an agent's `--help`.
+pub const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 for a failure while serving and \
+                              for an agent that is not healthy, 2 for a bad setting or file.";
+
+/// An agent that is ready to listen.
+#[must_use = "it does nothing until it is run"]
+pub struct Agent {
+    router: Router,
+    config: Config,
+    version: &'static str,
+    start: String,
+    metrics: Box<dyn Fn(&mut Exposition) + Send + Sync>,
+}
+
+impl Agent {
+    /// One that answers what `router` says.
+    pub fn new(router: Router) -> Self {
+        Self {
+            router,
+            config: Config::new(),
+            version: "",
+            start: String::new(),
+            metrics: Box::new(|_| {}),
+        }
+    }
+
+    /// The engine's limits. Its observer, lame duck and drain timeout are not looked at.
+    pub fn with_config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Its version, `env!("CARGO_PKG_VERSION")`, to be shown on `/metrics`.
+    pub fn with_version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Lines to announce at the start, behind those that every agent has.
+    pub fn with_start(mut self, lines: impl fmt::Display) -> Self {
+        self.start = format!("\n{lines}");
+        self
+    }
+
+    /// What to show on `/metrics` beside the engine's counters. Called, when somebody asks, on a
+    /// thread where it may take its time.
+    pub fn with_metrics(
+        mut self,
+        metrics: impl Fn(&mut Exposition) + Send + Sync + 'static,
+    ) -> Self {
+        self.metrics = Box::new(metrics);
+        self
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("router", &self.router)
+            .field("config", &self.config)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a process ends, and with which code.
+struct Failure(Box<dyn Error + Send + Sync>, u8);
+
+impl Failure {
+    /// Before there was an agent: it is for the operator to mend.
+    fn at_start(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into(), 2)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        Self(error.into(), 1)
+    }
+}
+
+/// Does what was typed: asks a running agent whether it is healthy, or serves what `prepare`
+/// makes until SIGTERM or SIGINT. From `main`, outside any runtime.
+///
+/// `prepare` runs before anything listens, inside the runtime that will serve, and may start
+/// tasks there; what it announces later goes to the log that it is given. What it fails with is printed as one line, each error with the one behind it, and
+/// the exit code is 2.
+///
+/// Metrics are named after the agent: `my-agent` has `my_agent_spop_notifies_total`.
+pub fn run(
+    name: &str,
+    options: Options,
+    prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
+) -> ExitCode {
+    let ended = match options.command {
+        Some(Command::Healthcheck) => match healthcheck(&options.spoe_addr, "--spoe-addr") {
+            Ok(line) => {
+                println!("{line}");
+                Ok(())
+            }
+            Err(unhealthy) => Err(Failure(unhealthy.into(), 1)),
+        },
+        None => match runtime(options.tokio_worker_threads.into()) {
+            Ok(runtime) => runtime.block_on(serve(name, options, prepare)),
+            Err(error) => Err(Failure::at_start(error)),
+        },
+    };
+    let Err(Failure(error, code)) = ended else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("{name}: {}", Chain(&*error));
+    ExitCode::from(code)
+}
+
+async fn serve(
+    name: &str,
+    options: Options,
+    prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
+) -> Result<(), Failure> {
+    let log = log::start(&options.rust_log, options.spoa_log_format);
+    let agent = prepare(log).await.map_err(Failure::at_start)?;
+    let listening = listen(&options.spoe_addr, &options.admin_addr())
+        .await
+        .map_err(Failure::at_start)?;
+    let mut start = format!(
+        "spoe agent listening on {}\n  TOKIO_WORKER_THREADS  {}\n  RUST_LOG              {}{}",
+        listening.addr(),
+        options.tokio_worker_threads,
+        options.rust_log,
+        agent.start,
+    );
+    if let Some(addr) = listening.admin_addr() {
+        start += &format!("\nmetrics at http://{addr}/metrics");
+    }
+    let counters = Arc::new(Counters::default());
+    let config = agent.config.with_observer(counters.clone());
+    let prefix = name.replace('-', "_");
+    let metrics = move || {
+        let mut page = Exposition::new(&*prefix);
+        let version = [([("version", agent.version)], 1)];
+        page.gauge("build_info", "The version, as a label.", version);
+        (agent.metrics)(&mut page);
+        page.text() + &counters.text(&prefix)
+    };
+    let admin = listening.admin().page("/metrics", PROMETHEUS, metrics);
+    let lame_duck = options.lame_duck();
+    let served = listening.serve(agent.router, config, lame_duck, admin, log, &start);
+    Ok(served.await?)
+}
+
+/// An error and what is behind it, in one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut behind = self.0.source();
+        while let Some(error) = behind {
+            write!(f, ": {error}")?;
+            behind = error.source();
+        }
+        Ok(())
+    }
+}

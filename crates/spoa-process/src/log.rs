@@ -1,0 +1,140 @@
+//! What is logged, and how: to standard error, as text or JSON.
+
+mod throttle;
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::str::FromStr;
+
+use tracing::{Subscriber, info};
+use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, ParseError};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
+
+use self::throttle::Throttle;
+
+/// The target of what is announced, which is shown whatever `RUST_LOG` says.
+const ANNOUNCEMENT: &str = "spoa_process::announcement";
+
+/// `RUST_LOG`: `off`, `error`, `warn`, `info`, `debug`, `trace`, or `TARGET=LEVEL,…`, as
+/// [`EnvFilter`] has it. An empty text is the default, `warn`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directives(String);
+
+impl Default for Directives {
+    fn default() -> Self {
+        Self("warn".to_owned())
+    }
+}
+
+impl FromStr for Directives {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        EnvFilter::builder().parse(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Directives {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `SPOA_LOG_FORMAT`: what a line is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// An object of JSON, for programs: `timestamp`, `level`, `target`, `message`, and the
+    /// event's own fields beside them.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("neither text nor json"),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// The log of this process, once [started](start).
+#[derive(Debug, Clone, Copy)]
+#[must_use = "what is announced goes the way of the log"]
+pub struct Log {
+    format: Format,
+}
+
+/// From here on what is logged is shown. Once for each process: of a second call only the
+/// [`Log`] counts.
+///
+/// Of each place in the source that warns, ten lines in 10 s are shown; how many more there
+/// were is said after that. One bad peer does not fill a disk.
+pub fn start(directives: &Directives, format: Format) -> Log {
+    let subscriber = tracing_subscriber::registry();
+    let shown = match format {
+        Format::Text => {
+            let lines = lines::layer().with_writer(io::stderr);
+            let lines = lines.with_ansi(io::stderr().is_terminal());
+            filtered(lines, EnvFilter::new(&directives.0)).boxed()
+        }
+        Format::Json => {
+            let lines = lines::layer().with_writer(io::stderr).json();
+            let lines = lines.flatten_event(true).with_current_span(false);
+            let filter = EnvFilter::new(&directives.0).add_directive(announcements());
+            filtered(lines, filter).boxed()
+        }
+    };
+    // Somebody else's subscriber stays.
+    let _ = subscriber.with(shown).try_init();
+    Log { format }
+}
+
+fn filtered<S>(lines: impl Layer<S>, filter: EnvFilter) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    lines.with_filter(filter.and(Throttle::default()))
+}
+
+/// More specific than what anybody sets for this crate.
+fn announcements() -> Directive {
+    let everything = Directive::from(LevelFilter::INFO);
+    let parsed = format!("{ANNOUNCEMENT}=info").parse();
+    parsed.unwrap_or(everything)
+}
+
+impl Log {
+    /// Says what is for the operator to know whatever `RUST_LOG` says: at the start, and when
+    /// something is in force that was not. As text it goes to standard output, as it is; as
+    /// JSON it is the `message` of one line of the log.
+    pub fn announce(self, text: &str) {
+        match self.format {
+            // Nobody may be reading it any more.
+            Format::Text => drop(writeln!(io::stdout(), "{text}")),
+            Format::Json => info!(target: ANNOUNCEMENT, "{text}"),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! From listeners that are bound to a process that has ended.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use spop_server::admin::{Admin, Readiness};
+use spop_server::{BoundListener, Config, Router, ServeError, serve};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::log::Log;
+use crate::systemd;
+
+/// How long requests in flight may take at the end, after the lame duck.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// The most threads that serve.
+pub(crate) const MAX_THREADS: usize = 1024;
+
+/// `TOKIO_WORKER_THREADS` if nobody sets it: one per CPU, and 1024 at most.
+pub fn worker_threads() -> usize {
+    available_parallelism().map_or(1, |cpus| cpus.get().min(MAX_THREADS))
+}
+
+/// A runtime with so many threads, 1 or more.
+///
+/// # Errors
+/// If the system has no room for it.
+///
+/// # Panics
+/// With 0 threads.
+pub fn runtime(threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+}
+
+/// An agent that listens and does not serve yet. From [`listen`](crate::listen()).
+#[derive(Debug)]
+pub struct Listening {
+    spop: BoundListener,
+    admin: Option<(TcpListener, SocketAddr)>,
+    readiness: Readiness,
+}
+
+impl Listening {
+    pub(crate) fn new(spop: BoundListener, admin: Option<(TcpListener, SocketAddr)>) -> Self {
+        Self {
+            spop,
+            admin,
+            readiness: Readiness::default(),
+        }
+    }
+
+    /// Where HAProxy finds it, with the port that the system chose for port 0.
+    pub fn addr(&self) -> String {
+        self.spop.endpoint().to_string()
+    }
+
+    /// Where metrics and health are shown. `None`: nowhere.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, addr)| *addr)
+    }
+
+    /// An admin listener with `/livez` and `/readyz`, to put pages on. It is ready from the
+    /// beginning of [`serve`](Self::serve) to the signal to end.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.readiness.clone())
+    }
+
+    /// Serves until SIGTERM or SIGINT, and then until what is in flight is answered, or
+    /// [`DRAIN`] is over. `lame_duck` is how long health checks fail before connections close.
+    ///
+    /// `start` is announced once it serves, by `log`: what operators want to know at the start,
+    /// beginning with where the agent listens.
+    ///
+    /// # Errors
+    /// As [`spop_server::serve()`].
+    pub async fn serve(
+        self,
+        router: Router,
+        config: Config,
+        lame_duck: Duration,
+        admin: Admin,
+        log: Log,
+        start: &str,
+    ) -> Result<(), ServeError> {
+        let listening = format!("listening on {}", self.addr());
+        let Self {
+            spop,
+            admin: listener,
+            readiness,
+        } = self;
+        if let Some((listener, _)) = listener {
+            tokio::spawn(admin.serve(listener));
+        }
+        log.announce(start);
+        readiness.set(true);
+        systemd::ready(&listening);
+        let stop = async move {
+            stop_signal().await;
+            systemd::stopping(lame_duck + DRAIN);
+            readiness.set(false);
+        };
+        let config = config.with_lame_duck(lame_duck).with_drain_timeout(DRAIN);
+        serve(spop, router)
+            .with_config(config)
+            .with_shutdown(stop)
+            .await?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// The first SIGTERM or SIGINT. A process that cannot hear one of them lives on the other.
+async fn stop_signal() {
+    let heard = async |kind: SignalKind, name: &str| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+            info!("{name}: failing health checks, answering what is in flight, then ending");
+        }
+        Err(error) => {
+            warn!(%error, "cannot listen for {name}");
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = heard(SignalKind::terminate(), "SIGTERM") => {}
+        () = heard(SignalKind::interrupt(), "SIGINT") => {}
+    }
+}
