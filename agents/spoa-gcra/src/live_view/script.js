@@ -119,11 +119,14 @@ function showEmpty(latest) {
     : "No decision yet: no HAProxy is connected. Is this agent a server of its SPOE backend, and has the frontend its “filter spoe”? Try it by hand: spop notify ADDRESS check-rate ip_src=192.0.2.7");
 }
 
+/** The right end of the charts. */
+const moment = () => (silent || !history.latest ? clock() : history.latest.at);
+
 function draw() {
   showConnection();
   const { latest, recent } = history;
   if (!latest) return;
-  const now = silent ? clock() : latest.at;
+  const now = moment();
   showTiles(latest, recent);
   showHaproxy(latest, recent);
   showSources(latest, recent);
@@ -131,6 +134,12 @@ function draw() {
   showState(latest, recent);
   showClients(top);
   showEmpty(latest);
+  drawCharts();
+}
+
+/** What depends on the moment that is pointed at. */
+function drawCharts() {
+  const now = moment();
   for (const [id, paint] of [["rate-plot", drawRates], ["latency-plot", drawLatency]]) {
     const plot = byId(id);
     const frame = new Frame(plot.clientWidth, plot.clientHeight, now, range);
@@ -215,15 +224,20 @@ function moveCursor(event) {
   const step = steps[event.key];
   if (step === undefined) return;
   event.preventDefault();
-  cursor = Math.min(range, Math.max(0, cursor + step));
-  draw();
+  setCursor(Math.min(range, Math.max(0, cursor + step)));
 }
 
 function pointAt(event) {
   const box = byId("rate-plot").getBoundingClientRect();
   const frame = new Frame(box.width, box.height, 0, range);
-  cursor = Math.round(-frame.at(event.clientX - box.left));
-  draw();
+  setCursor(Math.round(-frame.at(event.clientX - box.left)));
+}
+
+/** A pointer moves more often than there is something new to be seen. */
+function setCursor(seconds) {
+  if (cursor === seconds) return;
+  cursor = seconds;
+  drawCharts();
 }
 
 const THEMES = ["auto", "dark", "light"];
@@ -237,10 +251,7 @@ for (const button of document.querySelectorAll("[data-range]")) {
 }
 byId("cursor").addEventListener("keydown", moveCursor);
 byId("cursor").addEventListener("pointermove", pointAt);
-byId("cursor").addEventListener("pointerleave", () => {
-  cursor = 0;
-  draw();
-});
+byId("cursor").addEventListener("pointerleave", () => setCursor(0));
 byId("as-table").addEventListener("toggle", draw);
 document.addEventListener("visibilitychange", () => schedule(0));
 new ResizeObserver(() => draw()).observe(byId("rate-plot"));
