@@ -22,6 +22,7 @@ use crate::store::lease::LeaseLayer;
 use crate::store::memory::MemoryStore;
 use crate::store::valkey::{self, ValkeyStore};
 use crate::store::{Check, Verdict};
+use crate::top::{Names, Top};
 
 /// Clients that have a lease at the same time; 256 KiB, and 5 MiB when all of them do.
 const LEASED_CLIENTS: usize = 65_536;
@@ -35,6 +36,8 @@ pub struct App {
     /// What is known of how it does. Its [`spop`](field@Metrics::spop) wants to be the server's
     /// observer.
     pub metrics: Metrics,
+    /// Who is denied most; off if the admin listener is.
+    pub top: Top,
 }
 
 /// Puts the agent together. Which `policies` are in force may change at any time.
@@ -49,6 +52,11 @@ pub fn build(
     policies: Arc<ArcSwap<Policies>>,
 ) -> Result<App, valkey::ConfigError> {
     let memory = MemoryStore::new(settings.memory_clients);
+    let names = match settings.admin.addr() {
+        Some(_) => settings.top,
+        None => Names::Off,
+    };
+    let top = Top::new(names, settings.ipv6_prefix);
     let mut metrics = Metrics {
         started: SystemTime::now(),
         policies: Arc::clone(&policies),
@@ -57,8 +65,12 @@ pub fn build(
         valkey: None,
     };
     if settings.valkey.is_empty() {
-        let router = limiter(settings, policies, memory);
-        return Ok(App { router, metrics });
+        let router = limiter(settings, policies, top.clone(), memory);
+        return Ok(App {
+            router,
+            metrics,
+            top,
+        });
     }
     let valkey = valkey::Config {
         lanes: settings.valkey_lanes,
@@ -88,11 +100,15 @@ pub fn build(
         .layer(leases)
         .option_layer(denials)
         .service(store);
-    let router = limiter(settings, policies, store);
-    Ok(App { router, metrics })
+    let router = limiter(settings, policies, top.clone(), store);
+    Ok(App {
+        router,
+        metrics,
+        top,
+    })
 }
 
-fn limiter<S>(settings: &Settings, policies: Arc<ArcSwap<Policies>>, store: S) -> Router
+fn limiter<S>(settings: &Settings, policies: Arc<ArcSwap<Policies>>, top: Top, store: S) -> Router
 where
     S: Service<Check, Response = Verdict, Error = Infallible, Future: Send>
         + Clone
@@ -106,6 +122,7 @@ where
             identity,
             policies,
             settings.decision_budget,
+            top,
         ))
         .service(store);
     let other = check_rate.clone();
@@ -114,3 +131,6 @@ where
         // Which messages there are is the policies' to say, and theirs may change.
         .fallback(move |request: Request| other.clone().oneshot(request))
 }
+
+#[cfg(test)]
+mod tests;

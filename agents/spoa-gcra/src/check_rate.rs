@@ -20,7 +20,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pin_project_lite::pin_project;
@@ -34,7 +34,8 @@ pub(crate) use self::constants::Constants;
 use crate::gcra::Decision;
 use crate::identity::Identity;
 use crate::policy::{Listed, Outcome, Policies, Policy};
-use crate::store::{Check, Source, Verdict};
+use crate::store::{Check, Client, Source, Verdict};
+use crate::top::Top;
 
 /// The message whose argument `policy` says which policy applies. Others are answered by the
 /// policy that claims them.
@@ -54,18 +55,25 @@ struct Rule {
     identity: Identity,
     policies: Arc<ArcSwap<Policies>>,
     budget: Duration,
+    top: Top,
 }
 
 impl CheckRateLayer {
     /// Limits each client that `identity` finds as the policies say that are in force when
     /// its request comes. The store gets `budget` to answer, counted from when the NOTIFY was
-    /// read.
-    pub fn new(identity: Identity, policies: Arc<ArcSwap<Policies>>, budget: Duration) -> Self {
+    /// read. `top` is told of those that a limit denies.
+    pub fn new(
+        identity: Identity,
+        policies: Arc<ArcSwap<Policies>>,
+        budget: Duration,
+        top: Top,
+    ) -> Self {
         Self {
             rule: Arc::new(Rule {
                 identity,
                 policies,
                 budget,
+                top,
             }),
         }
     }
@@ -106,8 +114,11 @@ where
             None => Answer::Nothing,
             Some((policy, Ruling::Known(verdict))) => Answer::Known { policy, verdict },
             Some((policy, Ruling::Ask(check))) => Answer::Asked {
+                client: check.client,
                 verdict: self.store.call(check),
                 policy,
+                received: request.received(),
+                top: self.rule.top.clone(),
             },
         };
         CheckRateFuture { answer }
@@ -179,6 +190,9 @@ pin_project! {
             #[pin]
             verdict: F,
             policy: Arc<Policy>,
+            client: Client,
+            received: Instant,
+            top: Top,
         },
     }
 }
@@ -190,8 +204,17 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
         let (policy, verdict) = match self.project().answer.project() {
             AnswerProjection::Nothing => return Poll::Ready(Ok(Actions::new())),
             AnswerProjection::Known { policy, verdict } => (policy, *verdict),
-            AnswerProjection::Asked { verdict, policy } => {
+            AnswerProjection::Asked {
+                verdict,
+                policy,
+                client,
+                received,
+                top,
+            } => {
                 let Ok(verdict) = ready!(verdict.poll(cx));
+                if !verdict.decision.allowed {
+                    top.denied(*client, policy, *received);
+                }
                 (policy, verdict)
             }
         };

@@ -17,6 +17,7 @@ mod watch;
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 pub use self::decisions::{Decisions, Outcome};
 pub use self::file::{Defaults, MAX_FILE, MAX_MESSAGES, MAX_NAME, MAX_NETWORKS, MAX_POLICIES};
@@ -50,7 +51,7 @@ pub const DEFAULT: &str = "default";
 #[non_exhaustive]
 pub struct Policy {
     /// What variables, headers and metrics call it.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// What is answered when the store does not.
     pub failure: FailurePolicy,
     /// What a request costs that does not say so itself; at most [`MAX_COST`].

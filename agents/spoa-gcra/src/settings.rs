@@ -30,6 +30,7 @@ use crate::identity::TrustedProxies;
 use crate::policy::{self, Defaults, PolicySource};
 use crate::store::failure::FailurePolicy;
 use crate::store::valkey;
+use crate::top;
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub listen: Listen,
     /// `SPOA_ADMIN_ADDR`: where metrics are shown.
     pub admin: AdminAddr,
+    /// `SPOA_TOP`: by which names the most limited clients are shown.
+    pub top: top::Names,
     /// `VALKEY_NODES`: the servers that keep the state. Empty: this process does.
     pub valkey: Vec<ValkeyNode>,
     /// `VALKEY_USERNAME` and its kind: as whom those are asked, and whom of them is believed.
@@ -117,6 +120,7 @@ impl Settings {
         Ok(Self {
             listen: values.parsed(&table::ADDR)?,
             admin: values.admin()?,
+            top: values.parsed(&table::TOP)?,
             valkey,
             valkey_access,
             valkey_lanes: values.number(&table::VALKEY_LANES)?,
@@ -156,6 +160,7 @@ impl Settings {
     fn rows(&self) -> Vec<(&'static Setting, String)> {
         let mut rows = vec![
             (&table::ADMIN_ADDR, self.admin.to_string()),
+            (&table::TOP, self.top.to_string()),
             (&table::VALKEY_NODES, self.store()),
         ];
         rows.extend(self.valkey_access.rows());

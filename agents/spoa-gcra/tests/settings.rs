@@ -76,6 +76,10 @@ fn words() {
         &["SPOA_FAILURE=\"ajar\"", "local", "open", "closed"],
     );
     refused(
+        &[("SPOA_TOP", "hosts")],
+        &["SPOA_TOP=\"hosts\"", "off", "networks", "clients"],
+    );
+    refused(
         &[("SPOA_TRUSTED_PROXIES", "10.0.0.0/33")],
         &["SPOA_TRUSTED_PROXIES", "10.0.0.0/33"],
     );

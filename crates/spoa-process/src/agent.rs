@@ -39,7 +39,7 @@ impl Agent {
         }
     }
 
-    /// The engine's limits. Its observer, lame duck and drain timeout are not looked at.
+    /// The engine's limits. Its observer and lame duck are not looked at.
     pub fn with_config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -149,6 +149,7 @@ async fn serve(
     }
     let counters = Arc::new(Counters::default());
     let config = agent.config.with_observer(counters.clone());
+    let config = config.with_lame_duck(options.lame_duck());
     let prefix = name.replace('-', "_");
     let metrics = move || {
         let mut page = Exposition::new(&*prefix);
@@ -158,8 +159,7 @@ async fn serve(
         page.text() + &counters.text(&prefix)
     };
     let admin = listening.admin().page("/metrics", PROMETHEUS, metrics);
-    let lame_duck = options.lame_duck();
-    let served = listening.serve(agent.router, config, lame_duck, admin, log, &start);
+    let served = listening.serve(agent.router, config, admin, log, &start);
     Ok(served.await?)
 }
 

@@ -65,6 +65,6 @@ pub use agent::{Agent, EXIT_CODES, run};
 pub use healthcheck::{Unhealthy, healthcheck};
 pub use listen::{HostAndPort, Listen};
 pub use options::{Command, Options, parse};
-pub use serve::{DRAIN, Listening, runtime, worker_threads};
+pub use serve::{Listening, runtime, worker_threads};
 pub use start::{StartError, listen, listen_admin, listen_spop};
 pub use watch::Watched;

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use spop_server::admin::{Admin, Readiness};
 use spop_server::{BoundListener, Config, Router, ServeError, serve};
@@ -14,9 +13,6 @@ use tracing::{info, warn};
 
 use crate::log::Log;
 use crate::systemd;
-
-/// How long requests in flight may take at the end, after the lame duck.
-pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// The most threads that serve.
 pub(crate) const MAX_THREADS: usize = 1024;
@@ -73,8 +69,8 @@ impl Listening {
         Admin::new(self.readiness.clone())
     }
 
-    /// Serves until SIGTERM or SIGINT, and then until what is in flight is answered, or
-    /// [`DRAIN`] is over. `lame_duck` is how long health checks fail before connections close.
+    /// Serves until SIGTERM or SIGINT, and then, after `config`'s lame duck, until what is in
+    /// flight is answered, or its drain timeout is over.
     ///
     /// `start` is announced once it serves, by `log`: what operators want to know at the start,
     /// beginning with where the agent listens.
@@ -85,7 +81,6 @@ impl Listening {
         self,
         router: Router,
         config: Config,
-        lame_duck: Duration,
         admin: Admin,
         log: Log,
         start: &str,
@@ -102,12 +97,12 @@ impl Listening {
         log.announce(start);
         readiness.set(true);
         systemd::ready(&listening);
+        let longest = config.lame_duck() + config.drain_timeout();
         let stop = async move {
             stop_signal().await;
-            systemd::stopping(lame_duck + DRAIN);
+            systemd::stopping(longest);
             readiness.set(false);
         };
-        let config = config.with_lame_duck(lame_duck).with_drain_timeout(DRAIN);
         serve(spop, router)
             .with_config(config)
             .with_shutdown(stop)

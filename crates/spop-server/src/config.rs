@@ -72,9 +72,10 @@ impl Config {
     }
 
     /// How long a NOTIFY may wait for its handler, from the read that brought it, before
-    /// [`Failure::Deadline`](crate::Failure::Deadline) answers it; default 1 s. Keep it below HAProxy's
-    /// `timeout processing`: versions up to 3.0 take a late ACK for the answer to the next
-    /// event of the same stream.
+    /// [`Failure::Deadline`](crate::Failure::Deadline) answers it; default 1 s. The handler is
+    /// polled once more before, in case it is done or has an answer for that, too. Keep it below
+    /// HAProxy's `timeout processing`: versions up to 3.0 take a late ACK for the answer to the
+    /// next event of the same stream.
     pub fn with_handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = timeout;
         self
@@ -132,6 +133,60 @@ impl Config {
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// See [`with_agent`](Self::with_agent).
+    pub const fn agent(&self) -> &AgentConfig {
+        &self.agent
+    }
+
+    /// See [`with_max_connections`](Self::with_max_connections).
+    pub const fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
+    /// See [`with_max_in_flight`](Self::with_max_in_flight).
+    pub const fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// See [`with_handler_timeout`](Self::with_handler_timeout).
+    pub const fn handler_timeout(&self) -> Duration {
+        self.handler_timeout
+    }
+
+    /// See [`with_write_timeout`](Self::with_write_timeout).
+    pub const fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
+    /// See [`with_keepalive`](Self::with_keepalive).
+    pub const fn keepalive(&self) -> Option<Duration> {
+        self.keepalive
+    }
+
+    /// See [`with_max_connection_age`](Self::with_max_connection_age).
+    pub const fn max_connection_age(&self) -> Option<Duration> {
+        self.max_connection_age
+    }
+
+    /// See [`with_lame_duck`](Self::with_lame_duck).
+    pub const fn lame_duck(&self) -> Duration {
+        self.lame_duck
+    }
+
+    /// See [`with_drain_timeout`](Self::with_drain_timeout). Shutdown takes this and the
+    /// [`lame_duck`](Self::lame_duck) at most, which whoever stops the process should wait for.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let config = spop_server::Config::new().with_lame_duck(Duration::from_secs(7));
+    /// let longest = config.lame_duck() + config.drain_timeout();
+    /// assert_eq!(longest, Duration::from_secs(12));
+    /// ```
+    pub const fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     pub(crate) fn validate(&self) -> Result<(), ServeError> {

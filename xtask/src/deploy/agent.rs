@@ -1,21 +1,18 @@
 //! The agent itself, which is asked what it knows instead of a list being kept here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use spop_client::Client;
 use spop_client::spop_codec::{Ack, Action, TypedData};
 use spop_testkit::agent;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::duration;
 use crate::cargo::{Profile, build_agent};
 
 /// One request a day for each client, and a policy that does not deny.
@@ -38,7 +35,6 @@ pub(super) struct Agent {
     binary: PathBuf,
     settings: BTreeMap<String, Option<String>>,
     variables: BTreeSet<Variable>,
-    drain: Duration,
     running: agent::Agent,
     /// The next address that no question was about.
     strangers: AtomicU32,
@@ -71,7 +67,6 @@ impl Agent {
             binary,
             settings,
             variables: BTreeSet::new(),
-            drain: drain_timeout()?,
             running,
             strangers: AtomicU32::new(Ipv4Addr::new(198, 18, 0, 1).to_bits()),
             _dir: dir,
@@ -94,11 +89,6 @@ impl Agent {
     /// All that it ever sets.
     pub(super) fn variables(&self) -> &BTreeSet<Variable> {
         &self.variables
-    }
-
-    /// How long requests in flight may take after the lame duck.
-    pub(super) fn drain(&self) -> Duration {
-        self.drain
     }
 
     /// What it has against an environment: its exit code is 2, or it names a variable that it
@@ -192,15 +182,4 @@ fn settings(help: &str) -> BTreeMap<String, Option<String>> {
         }
     }
     settings
-}
-
-/// The engine has no other way to be asked than what it prints of its configuration.
-fn drain_timeout() -> Result<Duration> {
-    let config = format!("{:?}", &spop_server::Config::new() as &dyn Debug);
-    let value = config
-        .split_once("drain_timeout: ")
-        .and_then(|(_, rest)| rest.split([',', ' ', '}']).next());
-    value
-        .and_then(|value| duration::parse(value, "s"))
-        .with_context(|| format!("no drain timeout in {config}"))
 }

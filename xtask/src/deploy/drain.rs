@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use spop_server::Config;
 
 use super::duration::parse;
 use super::manifests::Overlay;
@@ -73,7 +74,8 @@ fn times(site: &Site, problems: &mut Vec<Problem>) -> Result<Times> {
         detection: inter * fall,
         processing: spoe.processing.context("no timeout processing")?,
         hard_stop: configuration.duration("global", "hard-stop-after"),
-        drain: agent.drain(),
+        // The agent leaves it as the engine has it.
+        drain: Config::new().drain_timeout(),
         lame_duck: default("SPOA_LAME_DUCK")?,
         budget: default("SPOA_DECISION_BUDGET")?,
     };

@@ -7,6 +7,7 @@ mod checks;
 mod fill;
 mod memory;
 mod store;
+mod top;
 
 use std::error::Error;
 
@@ -31,6 +32,8 @@ enum Command {
     Fill(fill::Options),
     /// Bytes of a client in the store in memory
     Memory(memory::Options),
+    /// What it costs to count a denial for /top, and to read the list
+    Top(top::Options),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -44,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Command::Store(options) => store::run(options).await,
             Command::Fill(options) => fill::run(options).await,
             Command::Memory(options) => memory::run(options),
+            Command::Top(options) => top::run(&options),
         }
     })
 }

@@ -12,6 +12,7 @@ use super::*;
 use crate::gcra::Quota;
 use crate::policy::{Limit, LimitId, MAX_NAME, Named, Networks};
 use crate::store::{Rooms, Source};
+use crate::top::Names;
 
 /// The one-policy agent's.
 fn one() -> Policies {
@@ -35,6 +36,17 @@ async fn ask_under(
     args: &[(&str, TypedData<'_>)],
     room: i64,
 ) -> (Option<Check>, BTreeMap<String, String>) {
+    ask_counting(Top::new(Names::Off, 64), policies, message, args, room).await
+}
+
+/// The same, with denials counted.
+async fn ask_counting(
+    top: Top,
+    policies: Policies,
+    message: &str,
+    args: &[(&str, TypedData<'_>)],
+    room: i64,
+) -> (Option<Check>, BTreeMap<String, String>) {
     let asked = Arc::new(Mutex::new(None));
     let store = {
         let asked = Arc::clone(&asked);
@@ -46,7 +58,7 @@ async fn ask_under(
     };
     let identity = Identity::new("private".parse().unwrap(), 64);
     let policies = Arc::new(ArcSwap::from_pointee(policies));
-    let layer = CheckRateLayer::new(identity, policies, Duration::from_millis(8));
+    let layer = CheckRateLayer::new(identity, policies, Duration::from_millis(8), top);
     let service = ServiceBuilder::new().layer(layer).service(store);
     let request = Request::local(message, args.iter().copied()).unwrap();
     let received = request.received();
@@ -355,6 +367,34 @@ async fn listed_networks_are_not_limited_but_let_through_or_not() {
     assert_eq!(check, None);
     assert_eq!(variables["txn.ip_score"], "Int32(0)");
     assert_eq!(variables["txn.shadow"], "Bool(true)");
+}
+
+#[tokio::test]
+async fn whom_a_limit_denies_is_counted() {
+    let top = Top::new(Names::Clients, 64);
+    let ask = |address: &'static str, policy: &'static str, room: i64| {
+        let top = top.clone();
+        async move {
+            let args = [("policy", policy.into()), ("ip_src", ip(address))];
+            ask_counting(top, some_policies(), MESSAGE, &args, room).await
+        }
+    };
+    for (address, policy, room) in [
+        ("198.51.100.7", "login", -1),
+        ("198.51.100.7", "login", -1),
+        ("2001:db8:0:1::67", "try", -1),
+        // None of these is denied by a limit.
+        ("198.51.100.7", "login", 9_500_000),
+        ("192.0.2.66", "lists", -1),
+        ("198.51.100.7", "free", -1),
+    ] {
+        ask(address, policy, room).await;
+    }
+    let shown = top.json(Instant::now());
+    let clients = "\"clients\":[\
+         {\"client\":\"198.51.100.7\",\"policy\":\"login\",\"denied\":2,\"error\":0},\
+         {\"client\":\"2001:db8:0:1::/64\",\"policy\":\"try\",\"shadow\":true,\"denied\":1,\"error\":0}]}";
+    assert!(shown.ends_with(clients), "{shown}");
 }
 
 /// HAProxy from 3.1 on stalls when more than 16 KiB wait to be read, so the engine keeps

@@ -1,7 +1,7 @@
 //! `spoa-gcra run`: listeners, signals, and the server between them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use spoa_gcra::app::{self, App};
@@ -10,6 +10,7 @@ use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
+use spoa_gcra::top::Top;
 use spoa_process::log::Log;
 use spoa_process::systemd;
 use spop_server::Config;
@@ -47,7 +48,10 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         .map_err(StartError::from)?;
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
-        router, metrics, ..
+        router,
+        metrics,
+        top,
+        ..
     } = app::build(&settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
         nodes: settings.nodes(),
         error,
@@ -58,7 +62,8 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
 
     let config = Config::new()
         .with_observer(metrics.spop.clone())
-        .with_handler_timeout(settings.decision_budget + BACKSTOP);
+        .with_handler_timeout(settings.decision_budget + BACKSTOP)
+        .with_lame_duck(settings.lame_duck);
     start.insert_str(0, "spoa-gcra ");
     if let Some(addr) = listening.admin_addr() {
         start.push_str(&format!(
@@ -68,14 +73,13 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let start = format!("{start}\n{shown}");
     let live_view = live_view::page(&live_view::host_name(), &listening.addr());
     let admin =
-        pages(listening.admin(), metrics, in_force).page("/", HTML, move || live_view.clone());
-    let lame_duck = settings.lame_duck;
-    let served = listening.serve(router, config, lame_duck, admin, log, &start);
+        pages(listening.admin(), metrics, top, in_force).page("/", HTML, move || live_view.clone());
+    let served = listening.serve(router, config, admin, log, &start);
     Ok(served.await?)
 }
 
 /// What operators can ask for.
-fn pages(mut admin: Admin, metrics: Metrics, in_force: String) -> Admin {
+fn pages(mut admin: Admin, metrics: Metrics, top: Top, in_force: String) -> Admin {
     let policies = Arc::clone(&metrics.policies);
     if let Some(valkey) = &metrics.valkey {
         let store = valkey.store.clone();
@@ -90,6 +94,7 @@ fn pages(mut admin: Admin, metrics: Metrics, in_force: String) -> Admin {
         .page("/metrics", PROMETHEUS, move || metrics.text())
         .page("/config", "text/plain; charset=utf-8", config)
         .page("/policies", JSON, move || document.load().json())
+        .page("/top", JSON, move || top.json(Instant::now()))
 }
 
 /// Says what came of reading the policies again.

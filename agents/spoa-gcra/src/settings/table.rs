@@ -62,6 +62,7 @@ impl fmt::Display for Accepts {
 pub const TABLE: &[Setting] = &[
     ADDR,
     ADMIN_ADDR,
+    TOP,
     VALKEY_NODES,
     VALKEY_USERNAME,
     VALKEY_PASSWORD,
@@ -102,6 +103,14 @@ pub(super) static ADMIN_ADDR: Setting = Setting {
     default: "127.0.0.1:9001",
     accepts: Accepts::Text("ADDRESS:PORT, HOST:PORT, or off"),
     meaning: "where metrics and health are shown; unset and in use: nowhere, with a warning",
+};
+
+pub(super) static TOP: Setting = Setting {
+    name: "SPOA_TOP",
+    unit: "",
+    default: "networks",
+    accepts: Accepts::Text("off, networks or clients"),
+    meaning: "whom /top shows as denied most: networks (/24, /48), or clients as they are limited",
 };
 
 pub(super) static VALKEY_NODES: Setting = Setting {

@@ -31,6 +31,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(settings.listen.to_string(), "0.0.0.0:9000");
     assert_eq!(settings.admin, AdminAddr::default());
     assert_eq!(settings.admin.to_string(), table::ADMIN_ADDR.default);
+    assert_eq!(settings.top, top::Names::Networks);
     assert!(settings.valkey.is_empty());
     assert_eq!(settings.valkey_access, Access::default());
     assert_eq!(settings.valkey_lanes, 1);
@@ -55,6 +56,7 @@ fn everything_can_be_set() {
     let settings = load(&[
         ("SPOE_ADDR", " [::1]:0 "),
         ("SPOA_ADMIN_ADDR", "metrics:9001"),
+        ("SPOA_TOP", "clients"),
         ("VALKEY_NODES", "valkey://:secret@a:7000/0, b:7001"),
         ("SPOA_VALKEY_LANES", "2"),
         ("SPOA_VALKEY_CALL", "fcall"),
@@ -76,6 +78,7 @@ fn everything_can_be_set() {
     .unwrap();
     assert_eq!(settings.listen.to_string(), "[::1]:0");
     assert_eq!(settings.admin.addr(), Some("metrics:9001"));
+    assert_eq!(settings.top, top::Names::Clients);
     assert_eq!(settings.valkey.len(), 2);
     assert_eq!(settings.valkey_lanes, 2);
     assert_eq!(settings.valkey_call, valkey::Call::Fcall);
@@ -185,6 +188,17 @@ fn a_ttl_below_the_burst_is_refused() {
          forgotten; accepted: 3 to 31622400 s"
     );
     load(&[("SPOA_RATE_BURST", "2000000"), ("SPOA_RATE_TTL", "2")]).unwrap();
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    assert_eq!(
+        refused("SPOA_TOP", "on"),
+        "SPOA_TOP=\"on\": not one of off, networks, clients; \
+         accepted: off, networks or clients"
+    );
+    refused("SPOA_TOP", "");
+    refused("SPOA_TOP", "Clients");
 }
 
 #[test]
@@ -420,6 +434,8 @@ fn the_summary_shows_every_setting_in_one_column() {
     assert_eq!(
         settings.summary(),
         "  SPOA_ADMIN_ADDR       127.0.0.1:9001\n  \
+           SPOA_TOP              networks
+  \
            VALKEY_NODES          unset: state in memory, in this process\n  \
            VALKEY_USERNAME       unset\n  \
            VALKEY_PASSWORD       unset\n  \

@@ -185,11 +185,16 @@ where
             }
             Poll::Ready(Err(error)) => Failure::Error(error),
             Poll::Pending => {
+                let now = Instant::now();
                 if this.timer.is_none() {
-                    this.timer
-                        .set(Some(sleep_until(this.shared.due(this.check))));
+                    let due = this.shared.due(this.check, now);
+                    this.timer.set(Some(sleep_until(due)));
                 }
-                if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                // Not left to the timer: on a busy machine the engine may find the request
+                // overdue, and poll this for the last time, before tokio has looked at it.
+                if let Some(timer) = this.timer.as_mut().as_pin_mut()
+                    && now < timer.deadline()
+                {
                     ready!(timer.poll(cx));
                 }
                 Failure::Late(this.shared.budget)
@@ -265,9 +270,9 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
 }
 
 impl Shared {
-    fn due(&self, check: &Check) -> Instant {
+    fn due(&self, check: &Check, now: Instant) -> Instant {
         let deadline = Instant::from_std(check.deadline);
-        match Instant::now().checked_add(self.budget) {
+        match now.checked_add(self.budget) {
             Some(due) => due.min(deadline),
             None => deadline,
         }

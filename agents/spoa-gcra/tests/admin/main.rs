@@ -1,5 +1,6 @@
 //! The admin listener of a running agent: its metrics, over a real Valkey too, and what is
-//! written about them; its health, and what it does with those who ask too much.
+//! written about them; who is denied most; its health, and what it does with those who ask too
+//! much.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +13,7 @@ mod documents;
 mod exposition;
 mod health;
 mod metrics;
+mod top;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

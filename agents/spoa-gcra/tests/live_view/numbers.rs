@@ -122,6 +122,10 @@ pub(crate) async fn are_those_of_the_metrics(browser: &mut Browser) {
     }
     let said = view.text("#where-state").await;
     assert!(said.contains("In this process only"), "{said}");
+    for network in ["127.0.0.0/24", "192.0.2.0/24"] {
+        view.until_it_says("#clients", network).await;
+    }
+    view.until_it_says("#clients", "trial, in shadow").await;
     let said = view
         .evaluate("document.getElementById('plot-text').textContent")
         .await;

@@ -126,8 +126,7 @@ impl<'b> View<'b> {
             if name == "Network.requestWillBeSent" {
                 let url = event["request"]["url"].as_str().unwrap();
                 assert!(url.starts_with(&own) || url.starts_with("data:"), "{url}");
-            } else if event["entry"]["url"] != json!(format!("{own}top")) {
-                // An agent without that document is asked for it once.
+            } else {
                 panic!("{name}: {event:#}");
             }
         }

@@ -188,9 +188,9 @@ where
         if now < self.timer.deadline() {
             return None;
         }
-        while let Some(duty) = self.in_flight.expire(now) {
-            self.answers.give(duty, Err(Failure::Deadline), now);
-        }
+        let answers = &mut self.answers;
+        self.in_flight
+            .expire(now, |finished| answers.finish(finished, now));
         if let Some(Event::Closed(closed)) =
             self.answers.connection.handle_timeout(now - self.origin)
         {

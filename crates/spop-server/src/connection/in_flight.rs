@@ -114,23 +114,42 @@ impl<F: Future> InFlight<F> {
         self.release(index).map(|duty| (duty, output))
     }
 
-    /// Drops a future that is due at `now`, and gives its duty.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Duty> {
+    /// Ends the futures that are due at `now`, and gives each to `end`.
+    ///
+    /// A future is polled once more before it is dropped. On a busy machine its connection may
+    /// run before the runtime has looked at its timers, so that it was not woken for its own
+    /// deadline; one that looks at the clock has its answer now. All are polled before any is
+    /// dropped: what a dropped one gives back, a place in a queue, say, must not start another
+    /// that is too late as well.
+    pub(super) fn expire(&mut self, now: Instant, mut end: impl FnMut(Finished<F::Output>)) {
         if self.next_due.is_none_or(|due| now < due) {
-            return None;
+            return;
         }
-        let first = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(index, slot)| Some((slot.duty.as_ref()?.received, index)))
-            .min();
-        let due = first.map(|(received, _)| received + self.shared.config.handler_timeout);
-        self.next_due = due;
-        match first {
-            Some((_, index)) if due.is_some_and(|due| due <= now) => self.release(index),
-            _ => None,
+        for index in 0..self.slots.len() {
+            if self.is_due(index, now)
+                && let Some(finished) = self.poll(index)
+            {
+                end(finished);
+            }
         }
+        for index in 0..self.slots.len() {
+            if self.is_due(index, now)
+                && let Some(duty) = self.release(index)
+            {
+                end((duty, Err(Failure::Deadline)));
+            }
+        }
+        let left = self.slots.iter().filter_map(|slot| slot.duty.as_ref());
+        self.next_due = left.map(|duty| self.due(duty)).min();
+    }
+
+    fn is_due(&self, index: usize, now: Instant) -> bool {
+        let duty = self.slots.get(index).and_then(|slot| slot.duty.as_ref());
+        duty.is_some_and(|duty| self.due(duty) <= now)
+    }
+
+    fn due(&self, duty: &Duty) -> Instant {
+        duty.received + self.shared.config.handler_timeout
     }
 
     /// When to [`expire`](Self::expire) next.

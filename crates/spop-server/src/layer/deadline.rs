@@ -22,7 +22,12 @@ use crate::failure::Failure;
 /// handler was polled does not start it. A handler that is done when its time is over is
 /// heard.
 ///
-/// Unlike [`tower::timeout`] there is no timer for a handler that is ready at once.
+/// Unlike [`tower::timeout`] there is no timer for a handler that is ready at once, and each
+/// poll looks at the clock. On a busy machine tokio may get round to its timers only after the
+/// engine has found the request overdue ([`Config::with_handler_timeout`]). The engine polls it
+/// once more then: a deadline of this layer answers, one of `tower::timeout` may not.
+///
+/// [`Config::with_handler_timeout`]: crate::Config::with_handler_timeout
 ///
 /// ```
 /// use std::time::Duration;
@@ -145,6 +150,10 @@ where
         let Some(due) = *this.due else {
             return Poll::Pending;
         };
+        // Not left to the timer: this may be the last poll, and tokio not have looked at it yet.
+        if due <= Instant::now() {
+            return Poll::Ready(Err(Failure::Deadline.into()));
+        }
         if !matches!(this.clock, Clock::Set(_)) {
             *this.clock = Clock::Set(Box::pin(sleep_until(due)));
         }
