@@ -7,6 +7,7 @@ mod report;
 mod table;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use anyhow::Result;
 use spop_testkit::agent::{self, Agent};
 use spop_testkit::haproxy;
 use spop_testkit::http::Client;
+use spop_testkit::port;
 use spop_testkit::tools::Haproxy;
 use spop_testkit::web::Web;
 
@@ -25,6 +27,8 @@ use table::Table;
 
 /// Requests that a fresh client may send at once.
 const BURST: u32 = 20;
+/// Of the limit, what is asked for while the demo is left running.
+const KEPT_BUSY: [f64; 3] = [0.4, 0.9, 1.2];
 /// Requests that the demo sends at once.
 const AT_ONCE: u32 = 3 * BURST;
 
@@ -33,7 +37,8 @@ const AT_ONCE: u32 = 3 * BURST;
 /// Starts a web service, the rate limiter (spoa-gcra, its state in memory) and a real HAProxy
 /// between them and you, with the files of deploy/haproxy, on free ports of 127.0.0.1.
 /// One client then sends a burst, and after it a steady stream at one and a half times the
-/// rate that the limit allows; a table shows what becomes of the requests.
+/// rate that the limit allows; a table shows what becomes of the requests, and so does the
+/// agent's live view, whose URL is printed first.
 ///
 /// HAProxy is taken from this machine, or unpacked from the distribution's package below
 /// target/tools; nothing is installed. The demo ends by itself, and Ctrl-C ends it at any
@@ -46,7 +51,7 @@ pub(crate) struct Options {
     /// Which agent to show
     #[arg(long, value_name = "NAME", value_enum, default_value_t)]
     agent: Which,
-    /// Leave everything running afterwards, until Ctrl-C, and print the URLs
+    /// Leave everything running afterwards, until Ctrl-C, under light traffic, and print the URLs
     #[arg(long)]
     keep: bool,
     /// How long the steady stream lasts, in seconds
@@ -89,27 +94,35 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 
     let decisions = Arc::new(Decisions::default());
     let limit = Limit::new(options.rate);
-    let agent = start_agent(&binary, limit, &decisions).await?;
+    let admin = port::free_addr()?;
+    let agent = start_agent(&binary, limit, &decisions, admin).await?;
+    let live_view = format!("http://{admin}/");
     let mut out = std::io::stdout();
-    let (server, _web, path) = match &haproxy {
+    let (server, _web, path, other) = match &haproxy {
         Some(haproxy) => {
             let web = Web::start().await?;
             let setup = haproxy::Setup::new(agent.addr(), web.addr());
             let server = haproxy::Server::start(haproxy, &setup).await?;
-            writeln!(out, "{}", picture(haproxy, &server, &setup, limit))?;
-            let path = Path::through_haproxy(Client::new(), server.url());
-            (Some(server), Some(web), path)
+            write!(out, "{}", picture(haproxy, &server, &setup, limit))?;
+            let path = |client| Path::through_haproxy(client, server.url());
+            // Whose requests are not those of who tries it by hand.
+            let (path, other) = (path(Client::new()), path(Client::from([127, 0, 0, 2])));
+            (Some(server), Some(web), path, other)
         }
         None => {
-            writeln!(out, "{}", short_picture(&agent, limit))?;
-            (None, None, Path::to_the_agent(agent.addr()).await?)
+            write!(out, "{}", short_picture(&agent, limit))?;
+            let path = Path::to_the_agent(agent.addr()).await?;
+            (None, None, path.clone(), path)
         }
     };
+
+    writeln!(out, "  live view: {live_view}\n")?;
 
     let shown = show(&options, limit, path, &decisions).await?;
     let kept = report::verdict(&shown, limit, server.as_ref())?;
     if options.keep {
-        report::keep(server.as_ref(), &agent).await?;
+        report::keep(server.as_ref(), &agent, &live_view)?;
+        keep_busy(other, limit).await;
     }
     Ok(if kept {
         ExitCode::SUCCESS
@@ -176,9 +189,11 @@ async fn start_agent(
     binary: &std::path::Path,
     limit: Limit,
     decisions: &Arc<Decisions>,
+    admin: SocketAddr,
 ) -> Result<Agent> {
     let counted = Arc::clone(decisions);
     agent::Setup::new(binary)
+        .set("SPOA_ADMIN_ADDR", admin)
         .set("SPOA_RATE_INTERVAL", limit.interval)
         .set("SPOA_RATE_BURST", limit.interval * BURST)
         // One line for each decision.
@@ -265,6 +280,19 @@ async fn show(options: &Options, limit: Limit, path: Path, decisions: &Decisions
         time,
         decided: decisions.total(),
     })
+}
+
+/// Light traffic for ever, now below the limit and now above it, so that there is something to
+/// see.
+async fn keep_busy(path: Path, limit: Limit) {
+    loop {
+        for part in KEPT_BUSY {
+            // What is counted is not asked for.
+            let load = Load::new(path.clone());
+            load.steady(part * limit.per_second, Duration::from_secs(20))
+                .await;
+        }
+    }
 }
 
 /// The agent's lines come through a pipe, a moment after its answers.

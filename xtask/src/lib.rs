@@ -12,6 +12,7 @@ pub mod image;
 mod links;
 mod markdown;
 mod page;
+mod screenshots;
 mod signals;
 mod test;
 
@@ -41,6 +42,7 @@ enum Command {
     Fuzz(fuzz::Options),
     Image(image::Options),
     Links(links::Options),
+    Screenshots(screenshots::Options),
     Test(test::Options),
 }
 
@@ -68,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Fuzz(options) => fuzz::run(options).await,
             Command::Image(options) => image::run(options).await,
             Command::Links(options) => links::run(options).await,
+            Command::Screenshots(options) => screenshots::run(options).await,
             Command::Test(options) => test::run(options).await,
         }
     }));

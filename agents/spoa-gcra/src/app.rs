@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use spop_server::admin::Counters;
@@ -57,6 +58,7 @@ pub fn build(
     };
     let top = Top::new(names, settings.ipv6_prefix);
     let mut metrics = Metrics {
+        started: SystemTime::now(),
         policies: Arc::clone(&policies),
         spop: Arc::new(Counters::default()),
         memory: memory.clone(),

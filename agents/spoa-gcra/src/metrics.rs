@@ -5,6 +5,7 @@
 //! No client is in any of them.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use spop_server::admin::{Counters, Exposition, HistogramCounts};
@@ -23,6 +24,8 @@ const PREFIX: &str = "spoa_gcra";
 /// Handles on everything that counts. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    /// When this process began.
+    pub started: SystemTime,
     /// What is in force, and what was decided under it.
     pub policies: Arc<ArcSwap<Policies>>,
     /// HAProxy's connections and what came over them.
@@ -54,6 +57,7 @@ impl Metrics {
         let mut page = Exposition::new(PREFIX);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("build_info", "The version, as a label.", [(version, 1)]);
+        page.start_time(self.started);
         self.decisions(&mut page);
         self.memory(&mut page);
         if let Some(valkey) = &self.valkey {

@@ -5,6 +5,7 @@
 //! file changes.
 
 mod decisions;
+mod document;
 mod file;
 mod limit_ids;
 mod networks;

@@ -10,6 +10,12 @@
 //! Everything else is 404, and every method but GET and HEAD is 405. There is no TLS and no
 //! password: it is for the machine itself or for a network that only its operators are in.
 //!
+//! A browser on such a machine also runs pages of strangers, so answers say that they are for
+//! nobody's frame, no other site's script, no cache, and only what their content type says. A
+//! listener on a loopback address answers only who asks for it by an address or by `localhost`,
+//! and 421 to the rest: a stranger's name that has been made to resolve to 127.0.0.1 (DNS
+//! rebinding) is of no use to him.
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //!
@@ -38,12 +44,17 @@ mod histogram;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -60,6 +71,28 @@ pub use histogram::{Histogram, HistogramCounts};
 
 /// The content type of Prometheus' text format.
 pub const PROMETHEUS: &str = "text/plain; version=0.0.4";
+
+/// The content type of JSON documents.
+pub const JSON: &str = "application/json";
+
+/// The content type of HTML pages.
+pub const HTML: &str = "text/html; charset=utf-8";
+
+/// Sent with each answer; see the module's documentation.
+const PROTECTION: [(HeaderName, &str); 6] = [
+    (CACHE_CONTROL, "no-store"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (REFERRER_POLICY, "no-referrer"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+];
 
 /// Connections at a time; further ones wait in the kernel.
 const MAX_CONNECTIONS: usize = 16;
@@ -142,6 +175,9 @@ impl Admin {
     /// Serves for ever. Whoever is slow, or asks for too much, is sent away.
     pub async fn serve(self, listener: TcpListener) {
         let admin = Arc::new(self);
+        let local = listener
+            .local_addr()
+            .is_ok_and(|addr| addr.ip().to_canonical().is_loopback());
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -157,16 +193,26 @@ impl Admin {
             };
             let admin = Arc::clone(&admin);
             tokio::spawn(async move {
-                admin.connection(stream).await;
+                admin.connection(stream, local).await;
                 drop(place);
             });
         }
     }
 
-    /// One request: those who ask come seldom.
-    async fn connection(&self, stream: TcpStream) {
+    /// One request: those who ask come seldom. `local`: it came to a loopback address.
+    async fn connection(&self, stream: TcpStream, local: bool) {
         let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()).await)
+            let mut response = if local && !is_for_this_machine(request.headers()) {
+                let why = "ask for this listener by its address, or as localhost\n";
+                text(StatusCode::MISDIRECTED_REQUEST, why)
+            } else {
+                self.answer(request.method(), request.uri().path()).await
+            };
+            let headers = response.headers_mut();
+            for (name, value) in PROTECTION {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            Ok::<_, Infallible>(response)
         });
         let connection = http1::Builder::new()
             .keep_alive(false)
@@ -237,6 +283,24 @@ impl Page {
             }
         }
     }
+}
+
+/// Whether the request names an address or `localhost`. One without a name is no browser's.
+fn is_for_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else {
+        return true;
+    };
+    let host = host
+        .to_str()
+        .ok()
+        .and_then(|host| host.parse::<Authority>().ok());
+    let Some(host) = host else {
+        return false;
+    };
+    let name = host.host();
+    // IPv6 addresses are in brackets.
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response<String> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use spop_client::Client;
 use spop_client::spop_codec::Status;
-use spop_server::admin::{Admin, Counters, PROMETHEUS, Readiness};
+use spop_server::admin::{Admin, Counters, HTML, PROMETHEUS, Readiness};
 use spop_server::{Config, Observer, Request, Router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,8 +33,13 @@ struct Answer {
 }
 
 async fn request(addr: SocketAddr, method: &str, path: &str) -> Answer {
+    let host = addr.to_string();
+    request_of(addr, method, path, &host).await
+}
+
+async fn request_of(addr: SocketAddr, method: &str, path: &str, host: &str) -> Answer {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let whole = stream.read_to_string(&mut answer);
@@ -94,6 +99,67 @@ async fn only_these_paths_and_methods() {
     );
     let paths = get(addr, "/").await.body;
     assert_eq!(paths, "/metrics\n/odd\n/livez\n/readyz\n");
+}
+
+#[tokio::test]
+async fn every_answer_is_protected_from_other_sites() {
+    let admin = Admin::new(Readiness::default()).page("/", HTML, || "<p>page".to_owned());
+    let addr = served(admin).await;
+    for path in ["/", "/livez", "/readyz", "/nothing"] {
+        let head = get(addr, path).await.head;
+        for header in [
+            "cache-control: no-store",
+            "content-security-policy: frame-ancestors 'none';",
+            "cross-origin-resource-policy: same-origin",
+            "referrer-policy: no-referrer",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+        ] {
+            assert!(head.contains(header), "{path}: no {header} in {head}");
+        }
+    }
+    assert!(
+        get(addr, "/")
+            .await
+            .head
+            .contains("content-type: text/html")
+    );
+}
+
+/// A name of somebody else's that has been made to resolve to this machine.
+#[tokio::test]
+async fn on_loopback_only_addresses_and_localhost_are_names_of_it() {
+    let admin = |listener| Admin::new(Readiness::default()).serve(listener);
+    let local = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let any = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = any.local_addr().unwrap().port();
+    let (local, any) = (
+        (local.local_addr().unwrap(), local),
+        (SocketAddr::from(([127, 0, 0, 1], port)), any),
+    );
+    tokio::spawn(admin(local.1));
+    tokio::spawn(admin(any.1));
+    for (host, status) in [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:9001", 200),
+        ("[::1]:9001", 200),
+        ("localhost:9001", 200),
+        ("LOCALHOST", 200),
+        ("evil.example", 421),
+        ("evil.example:9001", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+    ] {
+        let answer = request_of(local.0, "GET", "/livez", host).await;
+        assert_eq!(answer.status, status, "{host:?}");
+        if status == 421 {
+            assert!(answer.body.contains("localhost"), "{}", answer.body);
+        }
+    }
+    // There any name may be the operators' own.
+    let named = request_of(any.0, "GET", "/livez", "agent.example:9001").await;
+    assert_eq!(named.status, 200);
 }
 
 #[tokio::test]

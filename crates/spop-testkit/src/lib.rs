@@ -4,9 +4,10 @@
 //! them below `target/tools`; [`haproxy`], [`valkey`] and [`agent`] run them on free
 //! loopback ports and end them when dropped; [`link`] is a network between two of them that
 //! can fail; [`web`] is what HAProxy protects, and [`http`] the client that looks at the
-//! result.
+//! result; [`browser`] looks at pages as their readers do.
 
 pub mod agent;
+pub mod browser;
 pub mod containers;
 mod debian;
 pub mod haproxy;

@@ -7,6 +7,7 @@
 mod actions;
 mod argo_cd;
 mod busybox;
+mod chromium;
 mod compose;
 mod haproxy;
 mod kubernetes;
@@ -35,6 +36,7 @@ use crate::debian::{self, Suite};
 pub use actions::actionlint;
 pub use argo_cd::argo_cd;
 pub use busybox::Busybox;
+pub use chromium::Chromium;
 pub use compose::compose;
 pub use haproxy::Haproxy;
 pub use kubernetes::kubernetes_schemas;

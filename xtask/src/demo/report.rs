@@ -70,10 +70,11 @@ pub(crate) fn verdict(
     Ok(kept && near && tally.denied > 0 && tally.allowed > 0)
 }
 
-/// Prints where everything is, and leaves it running.
-pub(crate) async fn keep(server: Option<&haproxy::Server>, agent: &Agent) -> Result<()> {
+/// Prints where everything is that is left running.
+pub(crate) fn keep(server: Option<&haproxy::Server>, agent: &Agent, live_view: &str) -> Result<()> {
     let mut out = std::io::stdout();
-    writeln!(out, "\nStill running, until Ctrl-C:")?;
+    writeln!(out, "\nStill running, under light traffic, until Ctrl-C:")?;
+    writeln!(out, "  the agent's live view     {live_view}")?;
     if let Some(server) = server {
         let url = server.url();
         writeln!(out, "  the web service, limited  {url}")?;
@@ -90,5 +91,5 @@ pub(crate) async fn keep(server: Option<&haproxy::Server>, agent: &Agent) -> Res
         "  cargo run --quiet -p spop-client --bin spop -- ping {}",
         agent.addr()
     )?;
-    std::future::pending().await
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use spoa_gcra::app::{self, App};
+use spoa_gcra::live_view;
 use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
@@ -13,7 +14,7 @@ use spoa_gcra::top::Top;
 use spoa_process::log::Log;
 use spoa_process::systemd;
 use spop_server::Config;
-use spop_server::admin::{Admin, PROMETHEUS};
+use spop_server::admin::{Admin, HTML, JSON, PROMETHEUS};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
@@ -65,10 +66,14 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         .with_lame_duck(settings.lame_duck);
     start.insert_str(0, "spoa-gcra ");
     if let Some(addr) = listening.admin_addr() {
-        start.push_str(&format!("\nmetrics at http://{addr}/metrics"));
+        start.push_str(&format!(
+            "\nlive view at http://{addr}/\nmetrics at http://{addr}/metrics"
+        ));
     }
     let start = format!("{start}\n{shown}");
-    let admin = pages(listening.admin(), metrics, top, in_force);
+    let live_view = live_view::page(&live_view::host_name(), &listening.addr());
+    let admin =
+        pages(listening.admin(), metrics, top, in_force).page("/", HTML, move || live_view.clone());
     let served = listening.serve(router, config, admin, log, &start);
     Ok(served.await?)
 }
@@ -80,6 +85,7 @@ fn pages(mut admin: Admin, metrics: Metrics, top: Top, in_force: String) -> Admi
         let store = valkey.store.clone();
         admin = admin.ready_if(valkey_was_reached(Arc::clone(&policies), store));
     }
+    let document = Arc::clone(&policies);
     let config = move || {
         let policies = policies.load().summary();
         format!("{in_force}\n\npolicies:\n{policies}\n")
@@ -87,7 +93,8 @@ fn pages(mut admin: Admin, metrics: Metrics, top: Top, in_force: String) -> Admi
     admin
         .page("/metrics", PROMETHEUS, move || metrics.text())
         .page("/config", "text/plain; charset=utf-8", config)
-        .page("/top", "application/json", move || top.json(Instant::now()))
+        .page("/policies", JSON, move || document.load().json())
+        .page("/top", JSON, move || top.json(Instant::now()))
 }
 
 /// Says what came of reading the policies again.

@@ -1,5 +1,7 @@
 //! The numbers that no running agent is needed for.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::*;
 use crate::gcra::Quota;
 use crate::policy::Policy;
@@ -8,6 +10,7 @@ fn metrics() -> Metrics {
     let quota = Quota::new(1000, 1000).unwrap();
     let policies = Policies::of_one(Policy::of_one(quota));
     Metrics {
+        started: UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
         policies: Arc::new(ArcSwap::from_pointee(policies)),
         spop: Arc::default(),
         memory: MemoryStore::new(1000),
@@ -61,4 +64,5 @@ fn without_valkey_there_is_nothing_of_it() {
     let version = env!("CARGO_PKG_VERSION");
     let line = format!("spoa_gcra_build_info{{version=\"{version}\"}} 1");
     has(&text, &line);
+    has(&text, "process_start_time_seconds 1700000000.25");
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use spop_testkit::tools::{promtool, workspace_root};
 use spop_testkit::valkey::Server;
 
-use crate::exposition::Exposition;
+use crate::exposition::{Exposition, PROCESS_START};
 use crate::{Watched, ask};
 
 /// Everything that there can be on the page: with Valkey, and after a check.
@@ -46,7 +46,10 @@ async fn the_readme_lists_the_metrics_that_there_are() {
             let names = line.split('|').nth(1).unwrap().split('`');
             names.skip(1).step_by(2)
         })
-        .map(|name| format!("spoa_gcra_{name}"))
+        .map(|name| match name {
+            PROCESS_START => name.to_owned(),
+            name => format!("spoa_gcra_{name}"),
+        })
         .collect();
     let metrics = everything().await;
     let there: BTreeSet<String> = metrics.families().map(str::to_owned).collect();

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What every program calls it.
+pub(crate) const PROCESS_START: &str = "process_start_time_seconds";
+
 /// What a page says, all of it checked.
 #[derive(Debug)]
 pub(crate) struct Exposition {
@@ -26,7 +29,8 @@ impl Exposition {
                 let kind = lines.next().unwrap().strip_prefix("# TYPE ").unwrap();
                 let (same, kind) = kind.split_once(' ').unwrap();
                 assert_eq!(same, name);
-                assert!(name.starts_with("spoa_gcra_"), "{line}");
+                let ours = name.starts_with("spoa_gcra_") || name == PROCESS_START;
+                assert!(ours, "{line}");
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
                 let before = families.insert(name.to_owned(), kind.to_owned());

@@ -23,7 +23,8 @@ async fn only_what_there_is_is_answered() {
         ("/config", 200),
         ("/livez", 200),
         ("/readyz", 200),
-        ("/", 404),
+        ("/policies", 200),
+        ("/", 200),
         ("/metrics/", 404),
         ("/favicon.ico", 404),
     ] {
@@ -107,6 +108,11 @@ async fn what_is_in_force_is_shown_without_secrets() {
     let process = watched.agent.process();
     process.line("policies read again", PATIENCE).await.unwrap();
     let page = watched.get("/config").body;
+    let document = watched.get("/policies");
+    let json = "content-type: application/json";
+    assert!(document.head.contains(json), "{}", document.head);
+    let second = "{\"name\":\"second\",\"messages\":[],\"limits\":[],";
+    assert!(document.body.contains(second), "{}", document.body);
     assert!(page.contains("\n  second "), "{page}");
     assert!(!page.contains("\n  first "), "{page}");
 }

@@ -1,5 +1,7 @@
 //! Prometheus' text format, put together family by family.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
@@ -66,6 +68,22 @@ impl Exposition {
             metric
         });
         self.family(name, help, MetricType::GAUGE, metrics.collect());
+    }
+
+    /// When the process began, under the name that every program has for it:
+    /// `process_start_time_seconds`, without the prefix.
+    pub fn start_time(&mut self, started: SystemTime) {
+        let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut gauge = Gauge::default();
+        gauge.set_value(since.as_secs_f64());
+        let mut metric = labelled([]);
+        metric.set_gauge(gauge);
+        let mut family = MetricFamily::default();
+        family.set_name("process_start_time_seconds".to_owned());
+        family.set_help("Start of the process, in seconds since 1970.".to_owned());
+        family.set_field_type(MetricType::GAUGE);
+        family.set_metric(vec![metric]);
+        self.families.push(family);
     }
 
     /// Values by size, by their labels, so many of the histograms' units to one that is shown.

@@ -139,7 +139,7 @@ fn link_programs(root: &Path) -> Result<()> {
 }
 
 /// `lib/x86_64-linux-gnu` and the same below `usr`.
-fn library_dirs(tree: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn library_dirs(tree: &Path) -> Result<Vec<PathBuf>> {
     let mut dirs = Vec::new();
     for base in ["usr/lib", "lib"] {
         let Ok(entries) = fs::read_dir(tree.join(base)) else {
