@@ -116,7 +116,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         }
     };
 
-    writeln!(out, "  live view: {live_view}\n")?;
+    writeln!(out, "\n  live view: {live_view}\n")?;
 
     let shown = show(&options, limit, path, &decisions).await?;
     let kept = report::verdict(&shown, limit, server.as_ref())?;

@@ -1,10 +1,12 @@
 //! Valkey's primaries.
 
+use std::time::Instant;
+
 use serde_json::json;
 use spop_testkit::browser::Browser;
 use spop_testkit::valkey::Cluster;
 
-use crate::view::{View, ask};
+use crate::view::{PATIENCE, View, ask};
 
 pub(crate) async fn a_lost_primary_is_seen(browser: &mut Browser) {
     let cluster = Cluster::start(3).await.unwrap();
@@ -39,7 +41,9 @@ pub(crate) async fn a_lost_primary_is_seen(browser: &mut Browser) {
         json!(lost)
     );
     // Somebody has to ask it, and to be answered by the fallback.
+    let since = Instant::now();
     while view.evaluate(&row).await != json!(true) {
+        assert!(since.elapsed() < PATIENCE, "{}", view.text("body").await);
         for last in 30..60 {
             ask(&mut haproxy, last, "default").await;
         }
