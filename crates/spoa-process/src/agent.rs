@@ -183,3 +183,24 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// An error with another one behind it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the file cannot be used")]
+    struct Outer(#[from] io::Error);
+
+    #[test]
+    fn an_error_is_shown_with_those_behind_it() {
+        let error = Outer(io::Error::other("no reason"));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "the file cannot be used: no reason"
+        );
+    }
+}

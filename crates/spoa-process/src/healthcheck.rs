@@ -93,3 +93,30 @@ async fn ask(addr: &Listen) -> Result<Pong, ClientError> {
 fn abstract_path(name: &str) -> String {
     format!("\0{name:\0<107}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(addr: &str) -> String {
+        let asked = healthcheck(&addr.parse().unwrap(), "--spoe-addr");
+        asked.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn who_does_not_say_where_is_told_how() {
+        let expected = "fd@spop: systemd knows where that socket listens; say where the agent is \
+                        with --spoe-addr, such as --spoe-addr 127.0.0.1:9000";
+        assert_eq!(said("fd@spop"), expected);
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_is_not_healthy() {
+        for addr in ["unix@/no/such/directory/agent.sock", "abns@no-such-agent"] {
+            let said = said(addr);
+            let begin = format!("{addr} is not healthy: ");
+            assert!(said.starts_with(&begin), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}

@@ -8,10 +8,10 @@ use crate::images;
 use crate::site::{SLOW, Site, limited};
 
 /// Of the kind that OpenShift takes for a container that does not insist on one.
-const ANY_USER: &str = "1000670000";
+pub(crate) const ANY_USER: &str = "1000670000";
 
 /// What takes all from a container that it does not need.
-const RESTRICTED: &str = "--read-only --cap-drop=ALL --security-opt=no-new-privileges";
+pub(crate) const RESTRICTED: &str = "--read-only --cap-drop=ALL --security-opt=no-new-privileges";
 
 #[test]
 fn container_of_the_agents_image_limits_a_site_as_any_user_without_any_right() {
@@ -75,6 +75,6 @@ async fn start(engine: &Engine) {
     podman(engine, &run("haproxy", &haproxy)).await;
 }
 
-async fn podman(engine: &Engine, command: &str) -> String {
+pub(crate) async fn podman(engine: &Engine, command: &str) -> String {
     engine.podman(command.split_whitespace()).await.unwrap()
 }
