@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cargo::{cargo, output};
 
 /// A package and the packages that it must not depend on, however indirectly.
-const FORBIDDEN: [(&str, &[&str]); 5] = [
+const FORBIDDEN: [(&str, &[&str]); 7] = [
     // No I/O, no clock, no logging in the codec.
     (
         "spop-codec",
@@ -26,6 +26,9 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
         "network-map",
         &["tokio", "tower", "tracing", "spop-codec", "clap"],
     ),
+    // Traces are for builds that ask for them.
+    ("spoa-gcra", &["opentelemetry"]),
+    ("spoa-ip-reputation", &["opentelemetry"]),
 ];
 
 /// Fails with the first forbidden edge found.

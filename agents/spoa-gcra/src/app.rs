@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use spop_server::admin::Counters;
 use spop_server::{Request, Router};
+#[cfg(feature = "otel")]
+use tower::util::MapFutureLayer;
 use tower::{ServiceBuilder, ServiceExt as _};
 use tower_service::Service;
 
@@ -91,6 +93,13 @@ pub fn build(
         leases: leases.stats(),
         denials: denials.as_ref().map(DenialCacheLayer::stats),
     });
+    #[cfg(feature = "otel")]
+    let store = {
+        let spans = valkey::span::is_wanted();
+        let spans = spans.then(|| MapFutureLayer::new(valkey::span::in_span));
+        // Innermost: only what Valkey is asked has a span.
+        ServiceBuilder::new().option_layer(spans).service(store)
+    };
     let store = ServiceBuilder::new()
         // Outermost, so that whatever goes wrong below it, slowness included, there is an
         // answer in time.

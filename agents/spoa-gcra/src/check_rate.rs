@@ -221,6 +221,7 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
         let outcome = Outcome::of(&verdict, policy.shadow);
         policy.decisions.count(&verdict, outcome);
         debug!(
+            name: "decision",
             target: "spoa_gcra::decision",
             allowed = verdict.decision.allowed,
             remaining = verdict.decision.remaining,

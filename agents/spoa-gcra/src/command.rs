@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use spoa_gcra::policy;
 use spoa_gcra::settings;
 use spoa_gcra::startup::StartError;
+use spoa_process::traces::TracesError;
 
 use configuration::Configuration;
 use print_haproxy_config::Refused;
@@ -76,6 +77,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Policies(#[from] policy::Problems),
     #[error(transparent)]
+    Traces(#[from] TracesError),
+    #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot start the runtime with TOKIO_WORKER_THREADS={threads}: {error}")]
     Runtime { threads: usize, error: io::Error },
@@ -98,9 +101,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Policies(_) | Self::Start(_) | Self::Haproxy(_) => {
-                ExitCode::from(2)
-            }
+            Self::Settings(_)
+            | Self::Policies(_)
+            | Self::Traces(_)
+            | Self::Start(_)
+            | Self::Haproxy(_) => ExitCode::from(2),
             Self::Runtime { .. }
             | Self::Watch(_)
             | Self::Serve(_)

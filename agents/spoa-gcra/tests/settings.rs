@@ -28,6 +28,25 @@ fn refused(settings: &[(&str, &str)], words: &[&str]) {
     assert!(output.stdout.is_empty(), "{settings:?}");
 }
 
+/// What this build does not have is said once, and is no reason not to start.
+#[cfg(not(feature = "otel"))]
+#[test]
+fn traces_without_the_feature() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    for (settings, expected) in [
+        (vec![endpoint], 1),
+        (vec![endpoint, ("OTEL_SDK_DISABLED", "true")], 0),
+        (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "")], 0),
+    ] {
+        let output = run(&["check"], &settings);
+        assert_eq!(output.status.code(), Some(0), "{settings:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), expected, "{settings:?}: {said}");
+        let told = said.contains("build with --features otel");
+        assert_eq!(told, expected > 0, "{settings:?}: {said}");
+    }
+}
+
 #[test]
 fn numbers() {
     refused(

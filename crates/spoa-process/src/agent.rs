@@ -11,6 +11,7 @@ use spop_server::{Config, Router, ServeError};
 use crate::log::{self, Log};
 use crate::options::{Command, Options};
 use crate::serve::runtime;
+use crate::traces::Traces;
 use crate::{healthcheck, listen};
 
 /// For an agent's `--help`.
@@ -136,11 +137,13 @@ async fn serve(
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
 ) -> Result<(), Failure> {
-    let log = log::start(&options.rust_log, options.spoa_log_format);
+    let traces = Traces::from_env(name).map_err(Failure::at_start)?;
+    let log = log::start_with(&options.rust_log, options.spoa_log_format, &traces);
     let agent = prepare(log).await.map_err(Failure::at_start)?;
     let listening = listen(&options.spoe_addr, &options.admin_addr())
         .await
-        .map_err(Failure::at_start)?;
+        .map_err(Failure::at_start)?
+        .with_traces(traces);
     let mut start = format!(
         "spoe agent listening on {}\n  TOKIO_WORKER_THREADS  {}\n  RUST_LOG              {}{}",
         listening.addr(),

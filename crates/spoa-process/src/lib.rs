@@ -9,6 +9,7 @@
 //!   otherwise ([`AdminAddr`]).
 //! * SIGTERM and SIGINT end it: health checks fail, what is in flight is answered, then it is
 //!   gone ([`Listening::serve`]). systemd is told ([`systemd`]).
+//! * With the feature `otel`, what it answers is traced ([`traces`]).
 //! * Files that it reads are read again when they change, or on SIGHUP ([`Watched`]).
 //! * `healthcheck` asks a running agent what HAProxy's `option spop-check` asks
 //!   ([`healthcheck()`]).
@@ -44,7 +45,7 @@
 //! ```
 //!
 //! An agent with a way of its own to read settings takes the parts: [`Listen`], [`AdminAddr`],
-//! [`log::start`], [`runtime`], [`listen()`].
+//! [`log::start`], [`Traces`](traces::Traces), [`runtime`], [`listen()`].
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -63,6 +64,7 @@ mod options;
 mod serve;
 mod start;
 pub mod systemd;
+pub mod traces;
 mod watch;
 
 pub use admin_addr::AdminAddr;

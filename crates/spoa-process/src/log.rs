@@ -7,13 +7,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::str::FromStr;
 
 use tracing::{Subscriber, info};
-use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, ParseError};
+use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
 
 use self::throttle::Throttle;
+use crate::traces::{self, Traces};
 
 /// The target of what is announced, which is shown whatever `RUST_LOG` says.
 const ANNOUNCEMENT: &str = "spoa_process::announcement";
@@ -93,7 +94,23 @@ pub struct Log {
 /// Of each place in the source that warns, ten lines in 10 s are shown; how many more there
 /// were is said after that. One bad peer does not fill a disk.
 pub fn start(directives: &Directives, format: Format) -> Log {
+    start_with(directives, format, &Traces::off())
+}
+
+/// The same, and from here on there are `traces`.
+pub fn start_with(directives: &Directives, format: Format, traces: &Traces) -> Log {
+    // Somebody else's subscriber stays.
+    let _ = subscriber(directives, format, traces).try_init();
+    traces.warn_if_missing();
+    Log { format }
+}
+
+fn subscriber(directives: &Directives, format: Format, traces: &Traces) -> impl Subscriber + use<> {
     let subscriber = tracing_subscriber::registry();
+    #[cfg(feature = "otel")]
+    let subscriber = subscriber.with(traces.layer());
+    #[cfg(not(feature = "otel"))]
+    let _ = traces;
     let shown = match format {
         Format::Text => {
             let lines = lines::layer().with_writer(io::stderr);
@@ -107,16 +124,18 @@ pub fn start(directives: &Directives, format: Format) -> Log {
             filtered(lines, filter).boxed()
         }
     };
-    // Somebody else's subscriber stays.
-    let _ = subscriber.with(shown).try_init();
-    Log { format }
+    subscriber.with(shown)
 }
 
 fn filtered<S>(lines: impl Layer<S>, filter: EnvFilter) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    lines.with_filter(filter.and(Throttle::default()))
+    // Lines are the same whether there are traces or not.
+    let no_trace = filter_fn(|metadata| metadata.target() != traces::TARGET)
+        // Says nothing of levels, so that the other filter's limit counts.
+        .with_max_level_hint(LevelFilter::TRACE);
+    lines.with_filter(filter.and(no_trace).and(Throttle::default()))
 }
 
 /// More specific than what anybody sets for this crate.
@@ -167,5 +186,26 @@ mod tests {
     #[test]
     fn announcements_are_let_through_and_nothing_else() {
         assert_eq!(announcements().to_string(), format!("{ANNOUNCEMENT}=info"));
+    }
+
+    /// What is below it costs one comparison, at each place that logs.
+    #[test]
+    fn the_limit_of_levels_is_known() {
+        for format in [Format::Text, Format::Json] {
+            for (directives, expected) in [
+                ("", LevelFilter::WARN),
+                ("spop_server=debug", LevelFilter::DEBUG),
+            ] {
+                let directives = directives.parse().unwrap();
+                let subscriber = subscriber(&directives, format, &Traces::off());
+                // Announcements.
+                let least = match format {
+                    Format::Text => LevelFilter::OFF,
+                    Format::Json => LevelFilter::INFO,
+                };
+                let hint = subscriber.max_level_hint();
+                assert_eq!(hint, Some(expected.max(least)), "{format}");
+            }
+        }
     }
 }

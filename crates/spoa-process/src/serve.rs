@@ -1,18 +1,25 @@
 //! From listeners that are bound to a process that has ended.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use spop_server::admin::{Admin, Readiness};
-use spop_server::{BoundListener, Config, Router, ServeError, serve};
+use spop_server::{Actions, BoundListener, Config, Notify, Router, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+#[cfg(feature = "otel")]
+use tower_layer::Layer as _;
+use tower_service::Service;
 use tracing::{info, warn};
 
 use crate::log::Log;
 use crate::systemd;
+use crate::traces::Traces;
 
 /// The most threads that serve.
 pub(crate) const MAX_THREADS: usize = 1024;
@@ -42,6 +49,7 @@ pub struct Listening {
     spop: BoundListener,
     admin: Option<(TcpListener, SocketAddr)>,
     readiness: Readiness,
+    traces: Traces,
 }
 
 impl Listening {
@@ -50,7 +58,16 @@ impl Listening {
             spop,
             admin,
             readiness: Readiness::default(),
+            traces: Traces::off(),
         }
+    }
+
+    /// Traces what it answers. What is queued of them at the end is sent in the time that
+    /// requests in flight leave of the drain timeout.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Traces) -> Self {
+        self.traces = traces;
+        self
     }
 
     /// Where HAProxy finds it, with the port that the system chose for port 0.
@@ -90,6 +107,7 @@ impl Listening {
             spop,
             admin: listener,
             readiness,
+            traces,
         } = self;
         if let Some((listener, _)) = listener {
             tokio::spawn(admin.serve(listener));
@@ -98,18 +116,49 @@ impl Listening {
         readiness.set(true);
         systemd::ready(&listening);
         let longest = config.lame_duck() + config.drain_timeout();
-        let stop = async move {
-            stop_signal().await;
-            systemd::stopping(longest);
-            readiness.set(false);
+        let stopped = Arc::new(OnceLock::new());
+        let stop = {
+            let stopped = Arc::clone(&stopped);
+            async move {
+                stop_signal().await;
+                let _ = stopped.set(Instant::now());
+                systemd::stopping(longest);
+                readiness.set(false);
+            }
         };
-        serve(spop, router)
-            .with_config(config)
-            .with_shutdown(stop)
-            .await?;
+        #[cfg(feature = "otel")]
+        match traces.spans() {
+            Some(spans) => {
+                let traced = spans.layer(router);
+                serve_until(stop, spop, traced, config).await?;
+            }
+            None => serve_until(stop, spop, router, config).await?,
+        }
+        #[cfg(not(feature = "otel"))]
+        serve_until(stop, spop, router, config).await?;
+        let since = stopped.get().map(Instant::elapsed).unwrap_or_default();
+        traces.end(longest.saturating_sub(since)).await;
         info!("stopped");
         Ok(())
     }
+}
+
+async fn serve_until<S>(
+    stop: impl Future<Output = ()> + Send + 'static,
+    listener: BoundListener,
+    service: S,
+    config: Config,
+) -> Result<(), ServeError>
+where
+    S: Service<Notify, Response = Actions, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
+    serve(listener, service)
+        .with_config(config)
+        .with_shutdown(stop)
+        .await
 }
 
 /// The first SIGTERM or SIGINT. A process that cannot hear one of them lives on the other.

@@ -17,7 +17,7 @@ use crate::tools::Program;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How agents' own settings begin; what the caller's environment holds of them is not
 /// passed on.
-const SETTINGS: [&str; 5] = ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG", "TOKIO_"];
+const SETTINGS: [&str; 6] = ["SPOE_", "SPOA_", "VALKEY_", "RUST_LOG", "TOKIO_", "OTEL_"];
 
 /// Keeps an agent that `command` starts from this process's settings of an agent.
 pub fn without_settings(command: &mut Command) -> &mut Command {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use spoa_gcra::policy::{Policies, PolicySource};
 use spoa_gcra::settings::Settings;
 use spoa_process::log::{self, Log};
+use spoa_process::traces::Traces;
 use tokio::runtime::Runtime;
 use tracing::warn;
 
@@ -17,6 +18,7 @@ pub(super) struct Configuration {
     pub(super) source: PolicySource,
     pub(super) policies: Policies,
     pub(super) log: Log,
+    pub(super) traces: Traces,
 }
 
 impl Configuration {
@@ -27,7 +29,8 @@ impl Configuration {
         if let Some(path) = config {
             settings.read_policies_from(path);
         }
-        let log = log::start(&settings.log, settings.log_format);
+        let traces = Traces::from_env("spoa-gcra")?;
+        let log = log::start_with(&settings.log, settings.log_format, &traces);
         for name in &settings.unknown {
             warn!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
         }
@@ -38,6 +41,7 @@ impl Configuration {
             source,
             policies,
             log,
+            traces,
         })
     }
 

@@ -36,6 +36,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         source,
         policies,
         log,
+        traces,
     } = configuration;
     let in_force = settings.in_force();
     startup::resolve_nodes(&settings).await?;
@@ -45,7 +46,8 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     // environment, and taken out of it.
     let listening = spoa_process::listen(&settings.listen, &settings.admin)
         .await
-        .map_err(StartError::from)?;
+        .map_err(StartError::from)?
+        .with_traces(traces);
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
         router,

@@ -62,6 +62,8 @@ mod node;
 mod primary;
 mod renewal;
 mod script;
+#[cfg(feature = "otel")]
+pub(crate) mod span;
 mod tls;
 mod topology;
 mod watchdog;

@@ -28,6 +28,10 @@ pub use make_span::{DefaultMakeSpan, MakeSpan};
 /// | a [`Notify`](crate::Notify) | `notify` | `messages` (names), `stream_id`, `frame_id`, `engine_id`, `peer` |
 /// | a [`Request`](crate::Request) | `message` | `name`, `engine_id`, `peer` |
 ///
+/// A span that has the fields `error.type` and `otel.status_code`, as OpenTelemetry names them, is
+/// given them if the request failed: the [`Failure`], or `dropped` where nobody waited for the
+/// answer any more, and `ERROR`. The spans above have neither.
+///
 /// Values of arguments are never logged, and what is logged of HAProxy's text is escaped.
 /// When no subscriber wants the span, nothing is formatted or allocated and no clock is
 /// read.
@@ -139,6 +143,7 @@ where
             span,
             received,
             level: self.level,
+            ended: false,
         }
     }
 }
@@ -152,7 +157,22 @@ pin_project! {
         span: Span,
         received: Instant,
         level: Level,
+        ended: bool,
     }
+
+    impl<F> PinnedDrop for TraceFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.ended {
+                failed(&this.span, "dropped");
+            }
+        }
+    }
+}
+
+/// Says so in the fields that a span may have for it.
+fn failed(span: &Span, error: &'static str) {
+    span.record("error.type", error);
+    span.record("otel.status_code", "ERROR");
 }
 
 impl<F, T, E> Future for TraceFuture<F>
@@ -166,19 +186,24 @@ where
         let this = self.project();
         let _in_span = this.span.enter();
         let answer = this.answer.poll(cx);
+        *this.ended = answer.is_ready();
         if let Poll::Ready(answer) = &answer
             && !this.span.is_disabled()
         {
             let received = *this.received;
             match answer {
                 Ok(_) => at_level!(event, *this.level, latency = ?since(received), "answered"),
-                Err(error) => at_level!(
-                    event,
-                    *this.level,
-                    latency = ?since(received),
-                    failure = %Failure::of_any(error),
-                    "failed"
-                ),
+                Err(error) => {
+                    let failure = Failure::of_any(error);
+                    failed(this.span, failure.as_str());
+                    at_level!(
+                        event,
+                        *this.level,
+                        latency = ?since(received),
+                        %failure,
+                        "failed"
+                    );
+                }
             }
         }
         answer

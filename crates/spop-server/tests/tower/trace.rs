@@ -12,7 +12,7 @@ use spop_client::spop_codec::NotifyBuilder;
 use spop_server::layer::{CatchPanicLayer, DeadlineLayer, RescueLayer, TraceLayer};
 use spop_server::{Actions, Request};
 use tower::{BoxError, Service, ServiceBuilder, service_fn};
-use tracing::{Level, debug_span};
+use tracing::{Level, debug_span, field};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -26,13 +26,20 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// What is logged on this thread while the guard lives, from `level` on.
     fn start(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        Self::with_span_events(level, FmtSpan::NONE)
+    }
+
+    fn with_span_events(
+        level: Level,
+        events: FmtSpan,
+    ) -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_ansi(false)
             .with_target(false)
             .without_time()
-            .with_span_events(FmtSpan::NONE)
+            .with_span_events(events)
             .with_writer(log.clone())
             .finish();
         (log, tracing::subscriber::set_default(subscriber))
@@ -130,6 +137,40 @@ async fn a_span_of_ones_own() {
         "{line}"
     );
     assert!(line.ends_with("failure=panic"), "{line}");
+}
+
+/// Those that OpenTelemetry reads, in a span that has them.
+#[tokio::test]
+async fn fields_for_what_failed() {
+    let (log, _guard) = Log::with_span_events(Level::DEBUG, FmtSpan::CLOSE);
+    let span = |_: &Request| {
+        debug_span!(
+            "mine",
+            error.type = field::Empty,
+            otel.status_code = field::Empty
+        )
+    };
+    let mut stack = ServiceBuilder::new()
+        .layer(TraceLayer::new().make_span_with(span))
+        .layer(CatchPanicLayer::new())
+        .service(service_fn(obey));
+    let closed = || {
+        let lines = log.lines("mine");
+        let mut lines = log.lines("mine").into_iter();
+        let line = lines.rfind(|line| line.ends_with(": close"));
+        line.unwrap_or_default()
+    };
+    let failed = |why| format!("mine{{error.type=\"{why}\" otel.status_code=\"ERROR\"}}");
+    let request = |name| Request::local(name, []).unwrap();
+
+    assert!(stack.call(request("panic")).await.is_err());
+    assert!(closed().contains(&failed("panic")), "{}", closed());
+    drop(stack.call(request("ready")));
+    assert!(closed().contains(&failed("dropped")), "{}", closed());
+    // Such a span is no `mine{`.
+    let before = closed();
+    assert!(stack.call(request("ready")).await.is_ok());
+    assert_eq!(closed(), before);
 }
 
 /// Below the level it is asked for, tracing makes nothing: no span, no text, no memory.

@@ -76,6 +76,26 @@ pub enum StoreError {
     Closed,
 }
 
+#[cfg(feature = "otel")]
+impl StoreError {
+    /// A word for it, for traces.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoTopology => "no-topology",
+            Self::NoPrimary => "no-primary",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Unreachable { .. } => "unreachable",
+            Self::ConnectionLost { .. } => "connection-lost",
+            Self::NoAnswer { .. } => "no-answer",
+            Self::Deadline { .. } => "deadline",
+            Self::Refused { .. } => "refused",
+            Self::Moving { .. } => "moving",
+            Self::Malformed { .. } => "malformed",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Why a [`Config`](super::Config) or the list of nodes cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
