@@ -24,7 +24,7 @@ use crate::store::lease::LeaseLayer;
 use crate::store::memory::MemoryStore;
 use crate::store::valkey::{self, ValkeyStore};
 use crate::store::{Check, Verdict};
-use crate::top::{Names, Top};
+use crate::top::Top;
 
 /// Clients that have a lease at the same time; 256 KiB, and 5 MiB when all of them do.
 const LEASED_CLIENTS: usize = 65_536;
@@ -54,11 +54,7 @@ pub fn build(
     policies: Arc<ArcSwap<Policies>>,
 ) -> Result<App, valkey::ConfigError> {
     let memory = MemoryStore::new(settings.memory_clients);
-    let names = match settings.admin.addr() {
-        Some(_) => settings.top,
-        None => Names::Off,
-    };
-    let top = Top::new(names, settings.ipv6_prefix);
+    let top = Top::new(settings.top, settings.ipv6_prefix);
     let mut metrics = Metrics {
         started: SystemTime::now(),
         policies: Arc::clone(&policies),

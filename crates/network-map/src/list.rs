@@ -22,7 +22,7 @@ pub enum ListError {
         /// What the system said.
         error: io::Error,
     },
-    /// It is a directory or a device, which may never end.
+    /// It is a directory, a pipe or a device, which may never end.
     #[error("{}: not a file", .0.display())]
     NotAFile(PathBuf),
     /// A line says something else.
@@ -50,10 +50,12 @@ pub fn read_list(path: &Path) -> Result<Vec<IpNet>, ListError> {
         path: path.to_owned(),
         error,
     };
-    let file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    // A pipe would never end, and be waited for when opened.
+    let metadata = path.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
         return Err(ListError::NotAFile(path.to_owned()));
     }
+    let file = File::open(path).map_err(unreadable)?;
     let mut networks = Vec::new();
     for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
         let line = line.map_err(unreadable)?;
@@ -76,6 +78,7 @@ pub fn read_list(path: &Path) -> Result<Vec<IpNet>, ListError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
 
     use super::*;
 
@@ -111,6 +114,10 @@ mod tests {
         assert!(missing.starts_with(&begin), "{missing}");
         assert!(said(dir.path()).ends_with(": not a file"));
         assert!(said("/dev/zero".as_ref()).ends_with(": not a file"));
+        let pipe = dir.path().join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert!(said(&pipe).ends_with(": not a file"));
         for bad in [
             "10.0.0.0/33",
             "10.0.0.0/255.0.0.0",

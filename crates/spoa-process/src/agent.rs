@@ -118,7 +118,12 @@ pub fn run(
             Err(unhealthy) => Err(Failure(unhealthy.into(), 1)),
         },
         None => match runtime(options.tokio_worker_threads.into()) {
-            Ok(runtime) => runtime.block_on(serve(name, options, prepare)),
+            Ok(runtime) => {
+                let ended = runtime.block_on(serve(name, options, prepare));
+                // A file system or a resolver that hangs is not waited for.
+                runtime.shutdown_background();
+                ended
+            }
             Err(error) => Err(Failure::at_start(format!(
                 "cannot start the runtime with TOKIO_WORKER_THREADS={}: {error}",
                 options.tokio_worker_threads

@@ -91,7 +91,7 @@ pub struct Log {
 /// From here on what is logged is shown. Once for each process: of a second call only the
 /// [`Log`] counts.
 ///
-/// Of each place in the source that warns, ten lines in 10 s are shown; how many more there
+/// Of each place in the source that warns or reports an error, ten lines in 10 s are shown; how many more there
 /// were is said after that. One bad peer does not fill a disk.
 pub fn start(directives: &Directives, format: Format) -> Log {
     start_with(directives, format, &Traces::off())

@@ -15,6 +15,7 @@ use super::*;
 use crate::gcra::Quota;
 use crate::policy::Policy;
 use crate::store::failure::FailurePolicy;
+use crate::top::Names;
 
 /// As `spoa-gcra run` has it.
 const BACKSTOP: Duration = Duration::from_millis(4);

@@ -10,7 +10,7 @@ use spoa_gcra::metrics::Metrics;
 use spoa_gcra::policy::{self, Policies, Watch};
 use spoa_gcra::readiness::valkey_was_reached;
 use spoa_gcra::startup::{self, StartError};
-use spoa_gcra::top::Top;
+use spoa_gcra::top::{Names, Top};
 use spoa_process::log::Log;
 use spoa_process::systemd;
 use spop_server::Config;
@@ -26,13 +26,17 @@ use super::configuration::Configuration;
 const BACKSTOP: Duration = Duration::from_millis(4);
 
 pub(super) fn execute(configuration: Configuration) -> Result<(), Failure> {
-    configuration.runtime()?.block_on(run(configuration))
+    let runtime = configuration.runtime()?;
+    let ended = runtime.block_on(run(configuration));
+    // A resolver that hangs is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(configuration: Configuration) -> Result<(), Failure> {
     let shown = configuration.summary();
     let Configuration {
-        settings,
+        mut settings,
         source,
         policies,
         log,
@@ -48,6 +52,10 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
         .await
         .map_err(StartError::from)?
         .with_traces(traces);
+    if listening.admin_addr().is_none() {
+        // Nobody can ask, so nobody's address is kept.
+        settings.top = Names::Off;
+    }
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
         router,

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum TracesError {
     /// A variable is not acceptable.
-    #[error("{name}=\"{value}\": {problem}")]
+    #[error("{name}={value:?}: {problem}")]
     Value {
         /// The variable.
         name: &'static str,

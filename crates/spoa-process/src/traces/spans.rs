@@ -21,6 +21,9 @@ impl Traces {
     }
 }
 
+/// W3C Trace Context asks for no more of `tracestate` to be passed on, and clients write it.
+const LONGEST_HEADER: usize = 512;
+
 /// Makes the span.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotifySpan;
@@ -33,10 +36,10 @@ impl MakeSpan<Notify> for NotifySpan {
             "notify",
             otel.kind = "server",
             network.protocol.name = "spop",
-            spop.messages = %Names(notify),
+            spop.messages = short(Names(notify)),
             spop.stream_id = id(notify.frame().stream_id()),
             spop.frame_id = id(notify.frame().frame_id()),
-            spop.engine_id = notify.connection().engine_id().map(field::display),
+            spop.engine_id = notify.connection().engine_id().map(short),
             error.type = field::Empty,
             otel.status_code = field::Empty,
         );
@@ -56,12 +59,18 @@ fn parent(notify: &Notify) -> Option<Context> {
     context.span().span_context().is_valid().then_some(context)
 }
 
+/// Of what an attribute may hold, the first 256 characters: many spans may wait for a collector.
+fn short(text: impl fmt::Display) -> String {
+    text.to_string().chars().take(256).collect()
+}
+
 /// A message's arguments as the headers that they are made from.
 struct Arguments<'a>(Message<'a>);
 
 impl Extractor for Arguments<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.arg(key)?.to_text()?.to_str().ok()
+        let value = self.0.arg(key)?.to_text()?.to_str().ok()?;
+        (value.len() <= LONGEST_HEADER).then_some(value)
     }
 
     fn keys(&self) -> Vec<&str> {

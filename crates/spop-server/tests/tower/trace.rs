@@ -155,7 +155,6 @@ async fn fields_for_what_failed() {
         .layer(CatchPanicLayer::new())
         .service(service_fn(obey));
     let closed = || {
-        let lines = log.lines("mine");
         let mut lines = log.lines("mine").into_iter();
         let line = lines.rfind(|line| line.ends_with(": close"));
         line.unwrap_or_default()
