@@ -44,6 +44,7 @@ struct Readme;
 
 mod list;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -57,7 +58,7 @@ pub use list::{ListError, read_list};
 /// Host bits of networks do not count, and IPv4 within IPv6 (`::ffff:192.0.2.0/120`) is IPv4.
 /// Other networks of IPv6, even `::/0`, say nothing about IPv4. Of equal networks the one with
 /// the highest value counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NetworkMap<V> {
     v4: Ranges<u32, V>,
     v6: Ranges<u128, V>,
@@ -83,6 +84,16 @@ impl<V> NetworkMap<V> {
     /// Whether there was no network at all.
     pub fn is_empty(&self) -> bool {
         self.bytes() == 0
+    }
+}
+
+/// How much there is of it, which may be too much to show.
+impl<V> fmt::Debug for NetworkMap<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkMap")
+            .field("v4_ranges", &self.v4.first.len())
+            .field("v6_ranges", &self.v6.first.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +131,7 @@ impl<V: Copy + Default + Ord> FromIterator<(IpNet, V)> for NetworkMap<V> {
 }
 
 /// Where each range begins, and its value; it ends where the next one begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Ranges<A, V> {
     // Apart, so that the search goes over as little memory as can be.
     first: Vec<A>,

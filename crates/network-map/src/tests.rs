@@ -99,6 +99,17 @@ fn neighbours_of_one_score_are_one_range() {
 }
 
 #[test]
+fn a_map_of_any_size_is_shown_in_a_few_words() {
+    let map = map(&[
+        ("10.0.0.0/8", 50),
+        ("10.1.0.0/16", 100),
+        ("2001:db8::/32", 70),
+    ]);
+    let shown = format!("{map:?}");
+    assert_eq!(shown, "NetworkMap { v4_ranges: 4, v6_ranges: 2, .. }");
+}
+
+#[test]
 fn a_lookup_allocates_nothing() {
     let map: NetworkMap<u8> = (0..10_000_u32)
         .map(|i| {
