@@ -254,12 +254,19 @@ async fn without_a_collector_it_answers_and_ends() {
 async fn with_a_collector_that_never_answers_it_answers_and_ends() {
     let deaf = Deaf::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", deaf.local_addr().unwrap());
-    let agent = agent(&endpoint, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")]).await;
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "2"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
+    ];
+    let agent = agent(&endpoint, &settings).await;
     ask(&agent, &[None]).await;
     // It waits for an answer from here on.
     let asked = tokio::task::spawn_blocking(move || deaf.accept().map(|asked| (deaf, asked)));
     let _asked = asked.await.unwrap().unwrap();
-    ask(&agent, &[None; 3]).await;
+    // More than the queue takes.
+    ask(&agent, &[None; 5]).await;
+    agent.process().line("queue full", PATIENCE).await.unwrap();
     ends_well(&agent).await;
 }
 

@@ -2,7 +2,7 @@
 //! with an address in `OTEL_EXPORTER_OTLP_ENDPOINT`.
 //!
 //! Each NOTIFY is a span. Where one of its messages has an argument `traceparent`, as HAProxy's
-//! `req.hdr(traceparent)` reads it off a request (W3C Trace Context; `tracestate` goes with it),
+//! `req.fhdr(traceparent)` reads it off a request (W3C Trace Context; `tracestate` goes with it),
 //! it is a child of that span, and otherwise a root.
 //!
 //! | attribute | |
