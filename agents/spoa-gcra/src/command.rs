@@ -18,6 +18,7 @@ use spoa_gcra::policy;
 use spoa_gcra::settings;
 use spoa_gcra::startup::StartError;
 use spoa_process::traces::TracesError;
+use spop_server::claim_inherited;
 
 use configuration::Configuration;
 use print_haproxy_config::Refused;
@@ -121,7 +122,11 @@ impl Failure {
 pub(crate) fn execute(Arguments { command, config }: Arguments) -> Result<(), Failure> {
     let load = |own: Config| Configuration::load(own.file.or(config.file));
     match command.unwrap_or(Command::Run(Config { file: None })) {
-        Command::Run(own) => run::execute(load(own)?),
+        Command::Run(own) => {
+            // While this is the only thread: traces have one, too.
+            claim_inherited();
+            run::execute(load(own)?)
+        }
         Command::Check(options) => check::execute(options.reach, &load(options.config)?),
         Command::Healthcheck(options) => healthcheck::execute(options),
         Command::PrintConfig(options) => print_config::execute(&options),

@@ -84,6 +84,34 @@ fn all_settings_and_an_example_of_policies_are_printed() {
 }
 
 #[test]
+fn what_nobody_can_mean_is_one_line_and_exit_code_2() {
+    for (arguments, expected) in [
+        (
+            &["healthchek"][..],
+            "unrecognized subcommand 'healthchek'; a similar subcommand exists: 'healthcheck'",
+        ),
+        (
+            &["check", "--reech"],
+            "unexpected argument '--reech' found; a similar argument exists: '--reach'",
+        ),
+        (
+            &["--nonsense"],
+            "unexpected argument '--nonsense' found; see spoa-gcra --help",
+        ),
+        (
+            &["completions"],
+            "the following required arguments were not provided: <SHELL>",
+        ),
+    ] {
+        let output = Command::new(AGENT).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said, format!("spoa-gcra: {expected}\n"));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     for arguments in [
         &["man"][..],

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use spop_server::admin::{Counters, Exposition, PROMETHEUS};
-use spop_server::{Config, Router, ServeError};
+use spop_server::{Config, Router, ServeError, claim_inherited};
 
 use crate::log::{self, Log};
 use crate::options::{Command, Options};
@@ -109,6 +109,8 @@ pub fn run(
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
 ) -> ExitCode {
+    // While this is the only thread.
+    claim_inherited();
     let ended = match options.command {
         Some(Command::Healthcheck) => match healthcheck(&options.spoe_addr, "--spoe-addr") {
             Ok(line) => {

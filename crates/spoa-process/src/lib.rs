@@ -45,7 +45,8 @@
 //! ```
 //!
 //! An agent with a way of its own to read settings takes the parts: [`Listen`], [`AdminAddr`],
-//! [`log::start`], [`Traces`](traces::Traces), [`runtime`], [`listen()`].
+//! [`log::start`], [`Traces`](traces::Traces), [`runtime`], [`listen()`]. It begins with
+//! [`spop_server::claim_inherited`].
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

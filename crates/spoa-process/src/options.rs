@@ -69,21 +69,39 @@ pub enum Command {
 }
 
 /// What was typed, and what the environment has. Ends the process, with one line of the agent
-/// called `name` and exit code 2, if a value is not acceptable; and for `--help`.
+/// called `name` and exit code 2, if an option, a command or a value is not acceptable; and for
+/// `--help`.
 pub fn parse<A: Parser>(name: &str) -> A {
-    A::try_parse().unwrap_or_else(|error| {
-        if matches!(
-            error.kind(),
-            ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8
-        ) {
-            let text = error.to_string();
-            let lines = text.lines().take_while(|line| !line.is_empty());
-            let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
-            eprintln!("{name}: {}", line.trim_start_matches("error: "));
+    A::try_parse().unwrap_or_else(|error| match mistake(name, &error) {
+        Some(line) => {
+            eprintln!("{name}: {line}");
             exit(2);
         }
-        error.exit()
+        None => error.exit(),
     })
+}
+
+/// What is wrong, and what may have been meant, in one line. `None`: help is to be shown.
+fn mistake(name: &str, error: &clap::Error) -> Option<String> {
+    let kind = error.kind();
+    if !error.use_stderr() || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return None;
+    }
+    // A paragraph, others with what may have been meant, and the usage.
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim);
+    let what = lines.by_ref().take_while(|line| !line.is_empty());
+    let what = what.collect::<Vec<_>>().join(" ");
+    let mut parts = vec![what.trim_start_matches("error: ").to_owned()];
+    parts.extend(lines.filter_map(|line| Some(line.strip_prefix("tip: ")?.to_owned())));
+    let unknown = matches!(
+        kind,
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand
+    );
+    if unknown && parts.len() == 1 {
+        parts.push(format!("see {name} --help"));
+    }
+    Some(parts.join("; "))
 }
 
 fn threads() -> u16 {
@@ -127,6 +145,40 @@ mod tests {
             let read = options(&words).unwrap();
             assert!(matches!(read.command, Some(Command::Healthcheck)));
             assert_eq!(read.spoe_addr.to_string(), "[::1]:7");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_and_says_what_may_have_been_meant() {
+        for (words, line) in [
+            (
+                &["--spoe-adr=[::1]:7"][..],
+                "unexpected argument '--spoe-adr' found; a similar argument exists: '--spoe-addr'",
+            ),
+            (
+                &["--nonsense"],
+                "unexpected argument '--nonsense' found; see agent --help",
+            ),
+            (
+                &["healthchek"],
+                "unrecognized subcommand 'healthchek'; a similar subcommand exists: 'healthcheck'",
+            ),
+            (
+                &["serve"],
+                "unrecognized subcommand 'serve'; see agent --help",
+            ),
+            (
+                &["--rust-log=info", "--rust-log=warn"],
+                "the argument '--rust-log <RUST_LOG>' cannot be used multiple times",
+            ),
+        ] {
+            let words = ["agent"].iter().chain(words);
+            let error = Arguments::try_parse_from(words).err().unwrap();
+            assert_eq!(mistake("agent", &error).as_deref(), Some(line));
+        }
+        for help in ["--help", "help"] {
+            let error = Arguments::try_parse_from(["agent", help]).err().unwrap();
+            assert_eq!(mistake("agent", &error), None, "{help}");
         }
     }
 

@@ -44,8 +44,11 @@ pub enum StartError {
     },
 }
 
-/// Listens on both. To be done before other threads run: a socket of systemd's is looked up
-/// in the environment, and taken out of it.
+/// Listens on both.
+///
+/// A socket of systemd's is looked up in the environment, and taken out of it, unless
+/// [`spop_server::claim_inherited`] has done so: to be called before other threads run, as
+/// [`run`](crate::run) does.
 ///
 /// # Errors
 /// [`StartError`].

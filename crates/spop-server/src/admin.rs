@@ -11,10 +11,10 @@
 //! password: it is for the machine itself or for a network that only its operators are in.
 //!
 //! A browser on such a machine also runs pages of strangers, so answers say that they are for
-//! nobody's frame, no other site's script, no cache, and only what their content type says. A
-//! listener on a loopback address answers only who asks for it by an address or by `localhost`,
-//! and 421 to the rest: a stranger's name that has been made to resolve to 127.0.0.1 (DNS
-//! rebinding) is of no use to him.
+//! nobody's frame, no other site's script, no cache, and only what their content type says. Who
+//! comes to a loopback address is answered only when asking by an address or by `localhost`, and
+//! gets 421 otherwise, wherever else the listener listens: a stranger's name that has been made
+//! to resolve to 127.0.0.1 (DNS rebinding) is of no use to him.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -175,9 +175,6 @@ impl Admin {
     /// Serves for ever. Whoever is slow, or asks for too much, is sent away.
     pub async fn serve(self, listener: TcpListener) {
         let admin = Arc::new(self);
-        let local = listener
-            .local_addr()
-            .is_ok_and(|addr| addr.ip().to_canonical().is_loopback());
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -193,14 +190,18 @@ impl Admin {
             };
             let admin = Arc::clone(&admin);
             tokio::spawn(async move {
-                admin.connection(stream, local).await;
+                admin.connection(stream).await;
                 drop(place);
             });
         }
     }
 
-    /// One request: those who ask come seldom. `local`: it came to a loopback address.
-    async fn connection(&self, stream: TcpStream, local: bool) {
+    /// One request: those who ask come seldom.
+    async fn connection(&self, stream: TcpStream) {
+        // Of the connection: one to 127.0.0.1 comes to a listener on 0.0.0.0, too.
+        let local = stream
+            .local_addr()
+            .is_ok_and(|addr| addr.ip().to_canonical().is_loopback());
         let service = service_fn(async |request: Request<Incoming>| {
             let mut response = if local && !is_for_this_machine(request.headers()) {
                 let why = "ask for this listener by its address, or as localhost\n";

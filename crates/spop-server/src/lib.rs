@@ -160,7 +160,8 @@ pub use into_actions::IntoActions;
 #[cfg(feature = "tls")]
 pub use listener::tls;
 pub use listener::{
-    BoundListener, Endpoint, EndpointError, ListenError, Listener, UnixListener, inherited,
+    BoundListener, Endpoint, EndpointError, ListenError, Listener, UnixListener, claim_inherited,
+    inherited,
 };
 pub use notify::{ConnectionInfo, Notify, Request};
 pub use observe::{ConnectionEnd, Observer};

@@ -15,7 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-pub use activation::inherited;
+pub use activation::{claim_inherited, inherited};
 pub use bound::BoundListener;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ListenError;

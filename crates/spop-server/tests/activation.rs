@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use spop_client::{Client, Connection, DEFAULT_TIMEOUT, haproxy_hello};
-use spop_server::{BoundListener, Endpoint, ListenError, inherited, serve};
+use spop_server::{BoundListener, Endpoint, ListenError, claim_inherited, inherited, serve};
 use support::{obedient, only};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -75,6 +75,10 @@ async fn serve_all(listeners: Vec<BoundListener>) {
 #[tokio::test]
 async fn all_sockets_that_were_passed_are_served() {
     if env::var_os(CHILD).is_some() {
+        claim_inherited();
+        for gone in ["LISTEN_PID", "LISTEN_FDS"] {
+            assert!(env::var_os(gone).is_none(), "{gone}");
+        }
         let listeners = inherited().unwrap();
         assert!(inherited().unwrap().is_empty());
         return serve_all(listeners).await;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use spop_client::spop_codec::Status;
 use spop_server::admin::{Admin, Counters, HTML, PROMETHEUS, Readiness};
 use spop_server::{Config, Observer, Request, Router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// How long anything may take that is only a question of time.
@@ -157,9 +157,25 @@ async fn on_loopback_only_addresses_and_localhost_are_names_of_it() {
             assert!(answer.body.contains("localhost"), "{}", answer.body);
         }
     }
-    // There any name may be the operators' own.
-    let named = request_of(any.0, "GET", "/livez", "agent.example:9001").await;
-    assert_eq!(named.status, 200);
+    // It is the connection's address that counts.
+    let named = request_of(any.0, "GET", "/livez", "evil.example:9001").await;
+    assert_eq!(named.status, 421);
+    assert_eq!(get(any.0, "/livez").await.status, 200);
+    // On others any name may be the operators' own.
+    if let Some(ip) = own_address().await {
+        let addr = SocketAddr::new(ip, port);
+        let named = request_of(addr, "GET", "/livez", "agent.example:9001").await;
+        assert_eq!(named.status, 200);
+    }
+}
+
+/// This machine's address in a network, if it has one. Nothing is sent: the address that it is
+/// asked for is one for documentation.
+async fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").await.ok()?;
+    socket.connect("192.0.2.1:9").await.ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback()).then_some(ip)
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use spop_server::layer::{DeadlineLayer, RescueLayer};
 use spop_server::{Actions, FailurePolicy, Request, Router, Scope};
 use support::{answer, connect, notify, only, telling, variables};
 use tokio::io::DuplexStream;
+use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 use tower::{BoxError, ServiceBuilder, service_fn};
@@ -36,6 +37,15 @@ const LATE: Duration = Duration::from_millis(100);
 /// What an agent with these routes answers to messages with these names, in this order, if it
 /// runs when all times are over and tokio's timers are where they were.
 async fn late<const N: usize>(router: Router, names: [&str; N]) -> [String; N] {
+    late_after(router, names, || {}).await
+}
+
+/// As [`late`], with something that happens before.
+async fn late_after<const N: usize>(
+    router: Router,
+    names: [&str; N],
+    before: impl FnOnce(),
+) -> [String; N] {
     let router = router.message_ref("quick", |_| answer("quick"));
     let config = telling().with_handler_timeout(HANDLER_TIMEOUT);
     let mut client = connect(router, config).await;
@@ -44,6 +54,7 @@ async fn late<const N: usize>(router: Router, names: [&str; N]) -> [String; N] {
     }
     client.flush().await.unwrap();
     yield_now().await; // the agent starts the handlers
+    before();
     run_late(&mut client).await;
     let mut answers = names.map(|_| None);
     for _ in names {
@@ -146,22 +157,56 @@ async fn what_was_answered_at_once_is_not_lost() {
     );
 }
 
-/// Those that are given up leave their places to others, which are as late.
-#[tokio::test(start_paused = true)]
-async fn nothing_is_started_for_what_is_given_up() {
+/// What four calls of a handler that takes one at a time are answered, all of them late, and how
+/// many of them were started.
+async fn started_of_4<F>(
+    handler: impl Fn() -> F + Clone + Send + Sync + 'static,
+    before_late: impl FnOnce(),
+) -> ([String; 4], usize)
+where
+    F: Future<Output = Actions> + Send + 'static,
+{
     let started = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&started);
-    let stuck = service_fn(move |_: Request| {
+    let handler = service_fn(move |_: Request| {
         counted.fetch_add(1, SeqCst);
-        pending::<Result<Actions, Infallible>>()
+        let answer = handler();
+        async { Ok::<_, Infallible>(answer.await) }
     });
-    let one_at_a_time = ServiceBuilder::new().concurrency_limit(1).service(stuck);
-    let router = Router::new().message_service("stuck", one_at_a_time);
-    assert_eq!(
-        late(router, ["stuck"; 4]).await,
-        ["sess.failure=deadline"; 4]
-    );
-    assert_eq!(started.load(SeqCst), 1);
+    let one_at_a_time = ServiceBuilder::new().concurrency_limit(1).service(handler);
+    let router = Router::new().message_service("one", one_at_a_time);
+    let answers = late_after(router, ["one"; 4], before_late).await;
+    (answers, started.load(SeqCst))
+}
+
+/// Of four answers.
+fn first_and_deadlines(first: &str) -> [String; 4] {
+    let late = "failure=deadline";
+    [first, late, late, late].map(|answer| format!("sess.{answer}"))
+}
+
+/// Those that end leave their places to others.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_for_what_is_given_up() {
+    let stuck = started_of_4(pending, || {}).await;
+    assert_eq!(stuck, (first_and_deadlines("failure=deadline"), 1));
+    let done = started_of_4(impatient, || {}).await;
+    assert_eq!(done, (first_and_deadlines("how=by itself"), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_behind_one_that_was_woken() {
+    let wake = Arc::new(Notify::new());
+    let woken = Arc::clone(&wake);
+    let handler = move || {
+        let woken = Arc::clone(&woken);
+        async move {
+            woken.notified().await;
+            answer("woken")
+        }
+    };
+    let done = started_of_4(handler, || wake.notify_waiters()).await;
+    assert_eq!(done, (first_and_deadlines("how=woken"), 1));
 }
 
 #[tokio::test(start_paused = true)]

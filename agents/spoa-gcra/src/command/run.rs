@@ -46,8 +46,6 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     startup::resolve_nodes(&settings).await?;
     // From here on SIGHUP does not end the process.
     let hangup = signal(SignalKind::hangup()).map_err(Failure::Watch)?;
-    // Before anything goes on beside it: a socket of systemd's is looked up in the
-    // environment, and taken out of it.
     let listening = spoa_process::listen(&settings.listen, &settings.admin)
         .await
         .map_err(StartError::from)?

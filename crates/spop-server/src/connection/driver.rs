@@ -128,8 +128,10 @@ where
         self.in_flight.register(cx.waker());
         let mut now = Instant::now();
         for _ in 0..TURNS {
-            // Handlers first: on a busy machine a handler's own timer and its deadline are both
-            // past by the time this runs, and the answer it has ready beats the policy's.
+            // Handlers first, and of them those whose time is over: on a busy machine a handler's
+            // own timer and its deadline are both past by the time this runs. The answer it has
+            // ready beats the policy's, and starts nobody else who is overdue.
+            self.answer_overdue(now);
             self.answer_finished(now);
             if let Some(end) = self.expire(now) {
                 return Poll::Ready(end);
@@ -183,14 +185,17 @@ where
         self.input.is_empty() && self.answers.connection.wants_read()
     }
 
-    /// What is overdue at `now`: answers by policy, the connection itself.
+    fn answer_overdue(&mut self, now: Instant) {
+        let answers = &mut self.answers;
+        self.in_flight
+            .expire(now, |finished| answers.finish(finished, now));
+    }
+
+    /// What is overdue at `now` beside answers: the connection itself.
     fn expire(&mut self, now: Instant) -> Option<ConnectionEnd> {
         if now < self.timer.deadline() {
             return None;
         }
-        let answers = &mut self.answers;
-        self.in_flight
-            .expire(now, |finished| answers.finish(finished, now));
         if let Some(Event::Closed(closed)) =
             self.answers.connection.handle_timeout(now - self.origin)
         {

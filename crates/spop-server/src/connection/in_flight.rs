@@ -34,11 +34,15 @@ pub(super) struct InFlight<F> {
     /// No future is due before this. It may be a little early: it moves on when it is past,
     /// not with every future that ends.
     next_due: Option<Instant>,
+    /// How many futures there were.
+    started: u64,
     shared: Arc<Shared>,
 }
 
 struct Slot<F> {
     future: Pin<Box<Option<F>>>,
+    /// Of the future: later ones have higher numbers.
+    number: u64,
     /// `None`: the slot is free.
     duty: Option<Duty>,
     place: Option<Place>,
@@ -53,6 +57,7 @@ impl<F: Future> InFlight<F> {
             free: Vec::new(),
             woken: Arc::new(Woken::new(shared.config.agent.max_in_flight())),
             next_due: None,
+            started: 0,
             shared,
         }
     }
@@ -64,6 +69,7 @@ impl<F: Future> InFlight<F> {
             let index = self.slots.len();
             self.slots.push(Slot {
                 future: Box::pin(None),
+                number: 0,
                 duty: None,
                 place: None,
                 waker: self.woken.waker(index),
@@ -72,6 +78,8 @@ impl<F: Future> InFlight<F> {
         });
         let slot = self.slots.get_mut(index)?;
         slot.future.set(Some(future));
+        slot.number = self.started;
+        self.started += 1;
         slot.duty = Some(duty);
         let finished = self.poll(index);
         if finished.is_some() {
@@ -102,50 +110,56 @@ impl<F: Future> InFlight<F> {
 
     /// Polls the future in a slot, if there is one.
     pub(super) fn poll(&mut self, index: usize) -> Option<Finished<F::Output>> {
+        let output = self.output(index)?;
+        self.release(index).map(|duty| (duty, output))
+    }
+
+    /// As [`poll`](Self::poll), but a future that has ended is still in its slot, to be
+    /// released.
+    fn output(&mut self, index: usize) -> Option<Result<F::Output, Failure>> {
         let slot = self.slots.get_mut(index)?;
         let future = slot.future.as_mut().as_pin_mut()?;
         let mut cx = Context::from_waker(&slot.waker);
         // Unwind safe: after a panic the future is dropped and never polled again.
-        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
-            Ok(Poll::Pending) => return None,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(_panic) => Err(Failure::Panic),
-        };
-        self.release(index).map(|duty| (duty, output))
+        match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(output)) => Some(Ok(output)),
+            Err(_panic) => Some(Err(Failure::Panic)),
+        }
     }
 
     /// Ends the futures that are due at `now`, and gives each to `end`.
     ///
     /// A future is polled once more before it is dropped. On a busy machine its connection may
     /// run before the runtime has looked at its timers, so that it was not woken for its own
-    /// deadline; one that looks at the clock has its answer now. All are polled before any is
-    /// dropped: what a dropped one gives back, a place in a queue, say, must not start another
-    /// that is too late as well.
+    /// deadline; one that looks at the clock has its answer now.
+    ///
+    /// What one of them gives back as it ends, a place in a queue, say, must not start another
+    /// that is too late as well. So all are polled before any is dropped, and, since those that
+    /// wait for a place came later than those that have one, the last to come first.
     pub(super) fn expire(&mut self, now: Instant, mut end: impl FnMut(Finished<F::Output>)) {
         if self.next_due.is_none_or(|due| now < due) {
             return;
         }
-        for index in 0..self.slots.len() {
-            if self.is_due(index, now)
-                && let Some(finished) = self.poll(index)
-            {
-                end(finished);
+        let mut overdue = Vec::new();
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.duty.as_ref().is_some_and(|duty| self.due(duty) <= now) {
+                overdue.push((slot.number, index));
             }
         }
-        for index in 0..self.slots.len() {
-            if self.is_due(index, now)
-                && let Some(duty) = self.release(index)
-            {
-                end((duty, Err(Failure::Deadline)));
+        overdue.sort_unstable();
+        let mut ended = Vec::with_capacity(overdue.len());
+        for (_, index) in overdue.into_iter().rev() {
+            let output = self.output(index).unwrap_or(Err(Failure::Deadline));
+            ended.push((index, output));
+        }
+        for (index, output) in ended.into_iter().rev() {
+            if let Some(duty) = self.release(index) {
+                end((duty, output));
             }
         }
         let left = self.slots.iter().filter_map(|slot| slot.duty.as_ref());
         self.next_due = left.map(|duty| self.due(duty)).min();
-    }
-
-    fn is_due(&self, index: usize, now: Instant) -> bool {
-        let duty = self.slots.get(index).and_then(|slot| slot.duty.as_ref());
-        duty.is_some_and(|duty| self.due(duty) <= now)
     }
 
     fn due(&self, duty: &Duty) -> Instant {

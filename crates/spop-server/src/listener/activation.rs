@@ -18,13 +18,38 @@ const FIRST: usize = 3;
 /// The environment is read once, as a descriptor can be owned once.
 static PASSED: LazyLock<Mutex<Passed>> = LazyLock::new(|| Mutex::new(Passed::from_env()));
 
+/// Finds out which sockets this process was started with, and takes `LISTEN_PID` and
+/// `LISTEN_FDS` out of the environment: at the beginning of `main`, before there are other
+/// threads, a runtime's among them. [`inherited`] and `fd@…` have the sockets later.
+///
+/// Nothing goes wrong without it as long as no other thread uses the environment. Calling it
+/// again does nothing.
+///
+/// ```no_run
+/// use std::error::Error;
+///
+/// use spop_server::{Endpoint, Router, claim_inherited, serve};
+/// use tokio::runtime::Runtime;
+///
+/// fn main() -> Result<(), Box<dyn Error>> {
+///     claim_inherited();
+///     Runtime::new()?.block_on(async {
+///         let listener = "fd@spop".parse::<Endpoint>()?.bind().await?;
+///         Ok(serve(listener, Router::new()).await?)
+///     })
+/// }
+/// ```
+pub fn claim_inherited() {
+    LazyLock::force(&PASSED);
+}
+
 /// All listening sockets that this process was started with and that are not taken yet, in
 /// the order of the socket units; empty when it was started by other means. TCP and Unix
 /// stream sockets are understood.
 ///
-/// Reads `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` the first time, and takes the first
-/// two out of the environment: call it, or bind `fd@…`, before other threads use the
-/// environment.
+/// Reads `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` the first time, unless
+/// [`claim_inherited`] has done so, and takes the first two out of the environment: call it, or
+/// bind `fd@…`, before other threads use the environment.
 ///
 /// ```
 /// use spop_server::{Endpoint, ListenError, Router, ServeError, inherited, serve};
