@@ -52,18 +52,37 @@ pub(crate) enum Profile {
 
 /// Builds the agent `name`, such as spoa-gcra, and says where it is.
 pub(crate) async fn build_agent(name: &str, profile: Profile) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let dir = own.parent().context("this program has no directory")?;
     let mut command = cargo(["build", "-p", name, "--bin", name]);
-    let (dir, built) = if profile == Profile::Release || dir.ends_with("release") {
-        command.arg("--release");
-        (dir.with_file_name("release"), "release")
+    let dir = in_profile(&mut command, profile)?;
+    let built = if dir.ends_with("release") {
+        "release"
     } else {
-        (dir.to_path_buf(), "dev")
+        "dev"
     };
     eprintln!("Building the agent, {name} (profile {built})");
     run(&mut command).await?;
     Ok(dir.join(name))
+}
+
+/// Builds all programs of the workspace as this one was built, with these arguments more, and
+/// says in which directory they are.
+pub(crate) async fn build_all(arguments: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo(["build", "--workspace", "--bins"]);
+    command.args(arguments);
+    let dir = in_profile(&mut command, Profile::Own)?;
+    run(&mut command).await?;
+    Ok(dir)
+}
+
+/// Has a `cargo build` build in this profile, and says in which directory the programs will be.
+fn in_profile(build: &mut Command, profile: Profile) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let dir = own.parent().context("this program has no directory")?;
+    if profile == Profile::Release || dir.ends_with("release") {
+        build.arg("--release");
+        return Ok(dir.with_file_name("release"));
+    }
+    Ok(dir.to_path_buf())
 }
 
 /// Builds a benchmark of `package` and says where it is.
