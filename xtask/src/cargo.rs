@@ -10,7 +10,8 @@ use spop_testkit::tools::workspace_root;
 use tokio::process::Command;
 
 /// A Cargo command, such as `cargo(["build", "-p", "spoa-gcra"])`.
-pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+/// It runs in the root of this workspace.
+pub fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     // Set for this process by the Cargo that runs it.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
