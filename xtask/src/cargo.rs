@@ -10,7 +10,8 @@ use spop_testkit::tools::workspace_root;
 use tokio::process::Command;
 
 /// A Cargo command, such as `cargo(["build", "-p", "spoa-gcra"])`.
-pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+/// It runs in the root of this workspace.
+pub fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     // Set for this process by the Cargo that runs it.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -52,18 +53,37 @@ pub(crate) enum Profile {
 
 /// Builds the agent `name`, such as spoa-gcra, and says where it is.
 pub(crate) async fn build_agent(name: &str, profile: Profile) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let dir = own.parent().context("this program has no directory")?;
     let mut command = cargo(["build", "-p", name, "--bin", name]);
-    let (dir, built) = if profile == Profile::Release || dir.ends_with("release") {
-        command.arg("--release");
-        (dir.with_file_name("release"), "release")
+    let dir = in_profile(&mut command, profile)?;
+    let built = if dir.ends_with("release") {
+        "release"
     } else {
-        (dir.to_path_buf(), "dev")
+        "dev"
     };
     eprintln!("Building the agent, {name} (profile {built})");
     run(&mut command).await?;
     Ok(dir.join(name))
+}
+
+/// Builds all programs of the workspace as this one was built, with these arguments more, and
+/// says in which directory they are.
+pub(crate) async fn build_all(arguments: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo(["build", "--workspace", "--bins"]);
+    command.args(arguments);
+    let dir = in_profile(&mut command, Profile::Own)?;
+    run(&mut command).await?;
+    Ok(dir)
+}
+
+/// Has a `cargo build` build in this profile, and says in which directory the programs will be.
+fn in_profile(build: &mut Command, profile: Profile) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let dir = own.parent().context("this program has no directory")?;
+    if profile == Profile::Release || dir.ends_with("release") {
+        build.arg("--release");
+        return Ok(dir.with_file_name("release"));
+    }
+    Ok(dir.to_path_buf())
 }
 
 /// Builds a benchmark of `package` and says where it is.

@@ -1,7 +1,7 @@
 //! The project's own commands, run as `cargo xtask COMMAND`. Nothing depends on this.
 
 mod bench;
-mod cargo;
+pub mod cargo;
 mod deb;
 mod demo;
 mod deploy;

@@ -11,13 +11,13 @@ mod newcomer {
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use spop_testkit::port::free_addr;
 use spop_testkit::tools::{Haproxy, workspace_root};
 use spop_testkit::web::Web;
 use tempfile::TempDir;
+use xtask::cargo::cargo;
 
 use newcomer::readme::Readme;
 use newcomer::shell::Shell;
@@ -157,16 +157,7 @@ impl Programs {
     /// The project's own, as `cargo install` would have built them.
     fn new(dir: &Path) -> Self {
         let build = ["build", "--workspace", "--bins", "--all-features"];
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(build).current_dir(workspace_root());
-        // Of this test's package; with it, build scripts would run again.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(&name);
-            }
-        }
-        let built = cargo.status();
+        let built = cargo(build).into_std().status();
         assert!(built.unwrap().success());
         let dir = dir.join("bin");
         fs::create_dir(&dir).unwrap();

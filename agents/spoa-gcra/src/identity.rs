@@ -30,7 +30,6 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use header::Hop;
 pub use header::{Header, address};
-pub(crate) use proxies::network;
 pub use proxies::{BadProxies, TrustedProxies};
 
 use crate::store::Client;

@@ -43,19 +43,21 @@
 struct Readme;
 
 mod list;
+mod network;
 
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 pub use ipnet;
 pub use list::{ListError, read_list};
+pub use network::{canonical, parse_network};
 
 /// The value of every address. From an iterator of networks and their values, in any order,
 /// nested or not.
 ///
-/// Host bits of networks do not count, and IPv4 within IPv6 (`::ffff:192.0.2.0/120`) is IPv4.
+/// Networks are taken as [`canonical`]: host bits do not count, and IPv4 within IPv6 is IPv4.
 /// Other networks of IPv6, even `::/0`, say nothing about IPv4. Of equal networks the one with
 /// the highest value counts.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,7 +114,7 @@ impl<V: Copy + Default + Ord> FromIterator<(IpNet, V)> for NetworkMap<V> {
     fn from_iter<I: IntoIterator<Item = (IpNet, V)>>(networks: I) -> Self {
         let (mut all_v4, mut all_v6) = (Vec::new(), Vec::new());
         for (network, value) in networks {
-            match unmapped(network) {
+            match canonical(network) {
                 IpNet::V4(v4) => {
                     let [first, last] = [v4.network(), v4.broadcast()].map(u32::from);
                     all_v4.push((first, v4.prefix_len(), value, last));
@@ -196,17 +198,6 @@ impl<A: Copy + Ord, V: Copy + Default + Ord> Ranges<A, V> {
         }
         self.value.push(value);
     }
-}
-
-/// `::ffff:192.0.2.0/120` is 192.0.2.0/24.
-fn unmapped(network: IpNet) -> IpNet {
-    let IpNet::V6(v6) = network else {
-        return network;
-    };
-    let length = v6.prefix_len().checked_sub(96);
-    let v4 = v6.addr().to_ipv4_mapped().zip(length);
-    let v4 = v4.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
-    v4.map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+
+use crate::parse_network;
 
 /// Of a line that is no network, so many characters are shown.
 const LONGEST: usize = 80;
@@ -37,7 +38,7 @@ pub enum ListError {
     },
 }
 
-/// Reads a list: an address or a network to a line, of IPv4 or IPv6. What follows `#` or `;`
+/// Reads a list: an address or a network to a line, as [`parse_network`] does. What follows `#` or `;`
 /// is a comment, in any encoding; blank lines do not count. So lists in the usual formats can be
 /// used as they are.
 ///
@@ -64,9 +65,8 @@ pub fn read_list(path: &Path) -> Result<Vec<IpNet>, ListError> {
         if entry.is_empty() {
             continue;
         }
-        let address = |_| entry.parse::<IpAddr>().map(IpNet::from);
-        let network = entry.parse().or_else(address);
-        networks.push(network.map_err(|_| ListError::NotANetwork {
+        let network = parse_network(&entry);
+        networks.push(network.ok_or_else(|| ListError::NotANetwork {
             path: path.to_owned(),
             line: index + 1,
             entry: entry.chars().take(LONGEST).collect(),
@@ -97,7 +97,7 @@ mod tests {
                 "192.0.2.0/24",
                 "198.51.100.7/32",
                 "2001:db8::/32",
-                "10.1.2.3/8",
+                "10.0.0.0/8",
                 "2001:db9::1/128"
             ]
         );

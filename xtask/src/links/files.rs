@@ -25,15 +25,16 @@ impl Files {
         };
         let mut waiting = vec![root.to_owned()];
         while let Some(dir) = waiting.pop() {
-            for path in fs::read_dir(dir).into_iter().flatten().flatten() {
-                let path = path.path();
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let path = entry.path();
                 let name = path.file_name().unwrap_or_default();
                 if NOT_OURS.iter().any(|other| name == *other) {
                     continue;
                 }
                 let relative = path.strip_prefix(root).unwrap_or(&path);
                 let relative = relative.display().to_string();
-                if path.is_dir() {
+                // Not what a link leads to: that may be elsewhere, or around it.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     all.dirs.insert(relative);
                     waiting.push(path);
                 } else {
@@ -92,7 +93,21 @@ pub(super) fn seen_from(file: &str, path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    #[test]
+    fn links_are_there_and_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("dir")).unwrap();
+        fs::write(root.path().join("dir/page.md"), "").unwrap();
+        symlink("..", root.path().join("dir/link")).unwrap();
+        let files = Files::below(root.path());
+        assert!(files.has("dir/page.md") && files.has("dir/link"));
+        assert!(!files.has("dir/link/dir"));
+        assert_eq!(files.pages().count(), 1);
+    }
 
     #[test]
     fn paths_are_seen_from_the_page() {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
 
 use super::regex;
-use crate::cargo::{cargo, run};
+use crate::cargo::build_all;
 
 /// The programs that pages name, beside `cargo xtask`.
 const BINARIES: [&str; 3] = ["spoa-gcra", "spoa-ip-reputation", "spop"];
@@ -26,19 +26,10 @@ type Options = BTreeMap<String, bool>;
 
 /// Each by its name.
 pub(super) async fn all(features: &[&str]) -> Result<BTreeMap<String, Program>> {
-    let build = ["build", "--workspace", "--bins"];
-    run(cargo(build).args(features)).await?;
-    let own = std::env::current_exe()?;
-    // A test's executable is one directory further down.
-    let dirs = own.ancestors().skip(1).take(2);
+    let dir = build_all(features).await?;
     let mut programs = BTreeMap::new();
     for name in BINARIES {
-        let binary = dirs
-            .clone()
-            .map(|dir| dir.join(name))
-            .find(|binary| binary.exists());
-        let binary = binary.with_context(|| format!("Cargo built no {name}"))?;
-        programs.insert(name.to_owned(), Program::ask(&binary)?);
+        programs.insert(name.to_owned(), Program::ask(&dir.join(name))?);
     }
     programs.insert(
         "cargo xtask".to_owned(),
@@ -52,7 +43,8 @@ impl Program {
         let mut program = Self::default();
         program.learn("", &|command: &str| {
             let words = command.split_whitespace();
-            let output = Command::new(binary).args(words).arg("--help").output()?;
+            let output = Command::new(binary).args(words).arg("--help").output();
+            let output = output.with_context(|| binary.display().to_string())?;
             if !output.status.success() {
                 bail!("{} {command} --help: {}", binary.display(), output.status);
             }

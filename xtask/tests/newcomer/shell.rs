@@ -2,16 +2,22 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
 /// For one line.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Behind what a line has printed, with its exit code.
 const MARK: &str = "--- done: ";
+/// Ends what runs in the background, also when the test was killed and there is nobody to drop
+/// the shell.
+const GOODBYE: &str = "trap 'jobs -p | xargs -r kill 2>/dev/null; wait' EXIT";
 
 pub(crate) struct Shell {
     child: Child,
@@ -44,6 +50,7 @@ impl Shell {
             .env("PATH", format!("{}:{path}", programs.display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -55,11 +62,13 @@ impl Shell {
                 }
             }
         });
-        Self {
+        let mut shell = Self {
             input: child.stdin.take(),
             child,
             output,
-        }
+        };
+        shell.run(GOODBYE);
+        shell
     }
 
     /// Sets an environment variable for what follows.
@@ -97,19 +106,21 @@ impl Shell {
     }
 }
 
-/// What runs in the background does not outlive the shell, also when a test fails.
+/// What it started does not outlive the shell, also when a test fails or a line hangs.
 impl Drop for Shell {
     fn drop(&mut self) {
-        if let Some(mut input) = self.input.take() {
-            writeln!(input, "jobs -p | xargs -r kill 2>/dev/null").ok();
-        }
+        // The end of what is typed, after which it says goodbye.
+        drop(self.input.take());
+        let shell = Pid::from_child(&self.child);
+        // Only looked at: while nobody has waited for it, its group's number is not another's.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let started = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if started.elapsed() > Duration::from_secs(10) {
-                self.child.kill().ok();
-                self.child.wait().ok();
-            }
+        while started.elapsed() < Duration::from_secs(10)
+            && matches!(waitid(WaitId::Pid(shell), look), Ok(None))
+        {
             thread::sleep(Duration::from_millis(10));
         }
+        kill_process_group(shell, Signal::KILL).ok();
+        self.child.wait().ok();
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use network_map::parse_network;
 
 /// A set of addresses: everyone, nobody, the private ranges, single addresses, blocks.
 ///
@@ -98,7 +99,10 @@ impl FromStr for TrustedProxies {
                 "none" => return Err(BadProxies::NotAlone("none")),
                 "all" => return Err(BadProxies::NotAlone("all")),
                 "private" => private = true,
-                _ => nets.push(network(entry).ok_or_else(|| BadProxies::Entry(entry.to_owned()))?),
+                _ => match parse_network(entry) {
+                    Some(network) => nets.push(network),
+                    None => return Err(BadProxies::Entry(entry.to_owned())),
+                },
             }
         }
         if !private && nets.is_empty() {
@@ -110,24 +114,6 @@ impl FromStr for TrustedProxies {
             nets: nets.into(),
         })
     }
-}
-
-/// A CIDR block, or an address as the block of itself, without host bits; IPv4 if it is mapped
-/// IPv4. `None`: neither.
-pub(crate) fn network(text: &str) -> Option<IpNet> {
-    let net = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text.parse::<IpNet>().ok()?,
-    };
-    let mapped = match net {
-        IpNet::V6(v6) => v6
-            .addr()
-            .to_ipv4_mapped()
-            .zip(v6.prefix_len().checked_sub(96)),
-        IpNet::V4(_) => None,
-    };
-    let mapped = mapped.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
-    Some(mapped.map_or(net, IpNet::V4).trunc())
 }
 
 impl fmt::Display for TrustedProxies {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use network_map::parse_network;
 use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -23,7 +24,6 @@ use super::problem::{Mistake, Problem, most_cost};
 use super::{DEFAULT, Limit, Policy};
 use crate::check_rate::MESSAGE;
 use crate::gcra::Quota;
-use crate::identity::network;
 use crate::store::failure::FailurePolicy;
 use crate::store::lease::Lease;
 
@@ -280,7 +280,7 @@ impl Reading<'_> {
         let mut networks: Vec<(IpNet, Listed)> = Vec::new();
         for (list, listed) in lists {
             for entry in list {
-                match network(entry.get_ref()) {
+                match parse_network(entry.get_ref()) {
                     Some(network) => networks.push((network, listed)),
                     None => {
                         let mistake = Mistake::Network(entry.get_ref().clone());
@@ -293,7 +293,7 @@ impl Reading<'_> {
             Ok(networks) => Some(networks),
             Err(error) => {
                 let mut denied = table.deny.iter();
-                let entry = denied.find(|entry| network(entry.get_ref()) == Some(error.0));
+                let entry = denied.find(|entry| parse_network(entry.get_ref()) == Some(error.0));
                 let span = entry.map_or_else(|| place.span.clone(), Spanned::span);
                 self.problem(&place.at(span), error)
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use network_map::NetworkMap;
+use network_map::{NetworkMap, canonical};
 
 /// What a list says about an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,14 +40,14 @@ pub struct Networks {
 pub struct Contradiction(pub IpNet);
 
 impl Networks {
-    /// A set of these networks, in any order, nested or not. Host bits do not count.
+    /// A set of these networks, in any order, nested or not. They are taken as [`canonical`].
     ///
     /// # Errors
     /// If one and the same network is to be both allowed and denied.
     pub fn new(networks: impl IntoIterator<Item = (IpNet, Listed)>) -> Result<Self, Contradiction> {
         let mut all = HashMap::new();
         for (network, listed) in networks {
-            let network = network.trunc();
+            let network = canonical(network);
             if *all.entry(network).or_insert(listed) != listed {
                 return Err(Contradiction(network));
             }
@@ -164,6 +164,9 @@ mod tests {
     fn one_network_cannot_be_both() {
         let network: IpNet = "10.0.0.1/8".parse().unwrap();
         let both = [(network, Listed::Allow), (network, Listed::Deny)];
+        assert_eq!(Networks::new(both), Err(Contradiction(network.trunc())));
+        let mapped = "::ffff:10.0.0.1/104".parse().unwrap();
+        let both = [(network, Listed::Allow), (mapped, Listed::Deny)];
         assert_eq!(Networks::new(both), Err(Contradiction(network.trunc())));
         let twice = [(network, Listed::Allow), (network, Listed::Allow)];
         assert!(Networks::new(twice).is_ok());
