@@ -60,7 +60,7 @@ mod tests {
     #[tokio::test]
     async fn a_lookup_costs_no_allocation_and_an_answer_one() {
         let log = log::start(&Directives::default(), Format::default());
-        let read = || Lists::read(&Sources(Vec::new()));
+        let read = || Lists::read(&Sources::default());
         let lists = Watched::start("lists", Vec::new(), log, read).unwrap();
         let reputation = Reputation::new(lists);
         // A thread's first look at the lists prepares its next ones.

@@ -1,5 +1,6 @@
 //! Files of addresses and networks, one to a line, each file with a score.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,9 +10,9 @@ use network_map::{ListError, NetworkMap, read_list};
 /// The highest score; 0 is the lowest, and that of an address in no list.
 pub const MAX_SCORE: u8 = 100;
 
-/// `SPOA_IP_LISTS`: the score of the networks in each file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sources(pub Vec<(u8, PathBuf)>);
+/// `SPOA_IP_LISTS`: the score of the networks in each file. What is given twice counts once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Sources(pub BTreeSet<(u8, PathBuf)>);
 
 impl FromStr for Sources {
     type Err = String;

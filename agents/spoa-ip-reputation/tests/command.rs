@@ -394,6 +394,12 @@ async fn metrics_and_health_are_shown() {
             "no {line} in:\n{metrics}"
         );
     }
+    assert!(
+        metrics
+            .lines()
+            .any(|own| own.starts_with("process_start_time_seconds 1")),
+        "{metrics}"
+    );
     assert!(!metrics.contains("192.0.2."));
     assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200"));
 

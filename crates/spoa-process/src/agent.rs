@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use spop_server::admin::{Counters, Exposition, PROMETHEUS};
 use spop_server::{Config, Router, ServeError, claim_inherited};
@@ -144,6 +145,7 @@ async fn serve(
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
 ) -> Result<(), Failure> {
+    let started = SystemTime::now();
     let traces = Traces::from_env(name).map_err(Failure::at_start)?;
     let log = log::start_with(&options.rust_log, options.spoa_log_format, &traces);
     let agent = prepare(log).await.map_err(Failure::at_start)?;
@@ -167,6 +169,7 @@ async fn serve(
     let prefix = name.replace('-', "_");
     let metrics = move || {
         let mut page = Exposition::new(&*prefix);
+        page.start_time(started);
         if let Some(version) = agent.version {
             let version = [([("version", version)], 1)];
             page.gauge("build_info", "The version, as a label.", version);

@@ -4,15 +4,15 @@ use std::fs;
 
 use super::*;
 
-fn sources(text: &str) -> Result<Vec<(u8, PathBuf)>, String> {
+fn sources(text: &str) -> Result<BTreeSet<(u8, PathBuf)>, String> {
     text.parse().map(|Sources(sources)| sources)
 }
 
 #[test]
 fn sources_are_scores_and_files() {
-    assert_eq!(sources(""), Ok(Vec::new()));
-    let both = vec![(100, "/etc/block.txt".into()), (0, "a=b".into())];
-    assert_eq!(sources(" 100 = /etc/block.txt , 0=a=b, "), Ok(both));
+    assert_eq!(sources(""), Ok(BTreeSet::new()));
+    let both = [(100, "/etc/block.txt".into()), (0, "a=b".into())].into();
+    assert_eq!(sources(" 100 = /etc/block.txt , 0=a=b, 0=a=b"), Ok(both));
     for bad in ["101=a", "-1=a", "x=a", "=a", "/etc/block.txt", "1.5=a"] {
         let said = sources(&format!("50=good,{bad}")).unwrap_err();
         let expected = format!("{bad:?} is not SCORE=FILE, with a score from 0 to 100");
@@ -28,10 +28,10 @@ fn lists_have_addresses_networks_comments_and_blank_lines() {
                  10.1.2.3/8\n::ffff:203.0.113.0/120\n2001:db9::1";
     fs::write(&block, text).unwrap();
     fs::write(&allow, "192.0.2.1\n").unwrap();
-    let files = vec![(100, block), (0, allow)];
+    let files = [(100, block), (0, allow)].into();
     let lists = Lists::read(&Sources(files)).unwrap();
     let counts: Vec<_> = lists.files.iter().map(|file| (file.0, file.1)).collect();
-    assert_eq!(counts, [(100, 6), (0, 1)]);
+    assert_eq!(counts, [(0, 1), (100, 6)]);
     for (address, score) in [
         ("192.0.2.2", 100),
         ("192.0.2.1", 0),
