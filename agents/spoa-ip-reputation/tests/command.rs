@@ -488,17 +488,34 @@ async fn a_unix_socket_is_served_and_checked() {
 }
 
 #[test]
-fn the_readme_has_every_setting() {
+fn the_readme_has_every_setting_and_its_default() {
     let help = String::from_utf8(run(&["--help"], &[]).stdout).unwrap();
     let readme = include_str!("../README.md");
     let mut settings = 0;
-    for line in help.lines() {
+    // `[env: NAME=]`, and `[default: VALUE]` below it.
+    let mut lines = help.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
         let Some((_, after)) = line.split_once("[env: ") else {
             continue;
         };
         let (name, _) = after.split_once('=').unwrap();
         let row = format!("| `{name}` | ");
-        assert!(readme.contains(&row), "no {row} in the README");
+        let row = readme.lines().find(|line| line.starts_with(&row));
+        let row = row.unwrap_or_else(|| panic!("no row for {name} in the README"));
+        let default = lines
+            .peek()
+            .and_then(|line| line.strip_prefix("[default: "));
+        if let Some(default) = default.and_then(|rest| rest.strip_suffix(']')) {
+            // That one is the machine's.
+            let default = match name {
+                "TOKIO_WORKER_THREADS" => "one per CPU".to_owned(),
+                _ => format!("`{default}`"),
+            };
+            assert!(
+                row.contains(&format!(" | {default} | ")),
+                "{default}: {row}"
+            );
+        }
         settings += 1;
     }
     assert!(settings >= 6, "{help}");
