@@ -195,7 +195,9 @@ fn a_guess_is_told() {
     assert!(said.contains("--path check-login=/PATH"), "{said}");
     let files = printed(&["--path", "check-login=/sign-in"], &[config]);
     assert!(
-        files.contains("on-frontend-http-request unless { path_beg /sign-in }\n"),
+        files.contains(
+            "    acl claimed path_beg /sign-in\n    event on-frontend-http-request unless claimed\n"
+        ),
         "{files}"
     );
     assert!(!files.contains("guess"), "{files}");

@@ -35,6 +35,15 @@ rate = "1/m"
 burst = 3
 "#;
 
+/// As many messages as a policy may claim, under names of every length there may be: each is
+/// for a part of the paths of those before it.
+fn crowd() -> String {
+    let names: Vec<String> = (1..=64).map(|length| "a".repeat(length)).collect();
+    format!(
+        "[policy.default]\nrate = '1/m'\nburst = 4\n[policy.crowd]\nmessages = {names:?}\nrate = '1/m'\nburst = 2\n"
+    )
+}
+
 const PATHS: [&str; 2] = ["--path=check-sms=/login/sms", "--path=api=/api/"];
 
 fn print(arguments: &[&str], policies: Option<&Path>) -> Output {
@@ -91,6 +100,8 @@ fn every_version_takes_it() {
     let dir = TempDir::with_prefix("policies-").unwrap();
     let file = dir.path().join("policies.toml");
     fs::write(&file, POLICIES).unwrap();
+    let crowded = dir.path().join("crowded.toml");
+    fs::write(&crowded, crowd()).unwrap();
     for haproxy in Haproxy::all().unwrap() {
         for version in versions(&haproxy) {
             let version: Vec<&str> = version.iter().map(String::as_str).collect();
@@ -107,6 +118,7 @@ fn every_version_takes_it() {
             ];
             checked(&haproxy, &[&version[..], &many].concat(), None);
             checked(&haproxy, &[&version[..], &PATHS].concat(), Some(&file));
+            checked(&haproxy, &version, Some(&crowded));
         }
     }
 }
@@ -187,12 +199,13 @@ async fn each_message_is_under_its_policy() {
         let arguments = [&[&*at, &*web_at], &PATHS[..]].concat();
         let server = start(&haproxy, &arguments, Some(&file)).await;
         let client = client(2);
-        // Each has a state of its own. The path of check-login is a guess from its name.
+        // Each has a state of its own, and those for a part of another's paths come first: they
+        // must not count for it. The path of check-login is a guess from its name.
         for (path, passed, policy) in [
-            ("", 4, "default"),
-            ("login", 2, "login"),
             ("login/sms?to=me", 1, "sms"),
+            ("login", 2, "login"),
             ("api/things", 3, "api"),
+            ("", 4, "default"),
         ] {
             let mut expected = vec![200; passed];
             expected.push(429);

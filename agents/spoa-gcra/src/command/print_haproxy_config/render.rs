@@ -161,10 +161,12 @@ fn agents(options: &Options, settings: &Settings) -> Result<String, Refused> {
     Ok(lines.join("\n"))
 }
 
+/// In lines of a few: HAProxy takes 64 words in one.
 fn message_names(routes: &Routes) -> String {
     let own = routes.messages().iter().map(|route| &*route.name);
     let names: Vec<&str> = std::iter::once(MESSAGE).chain(own).collect();
-    names.join(" ")
+    let lines: Vec<String> = names.chunks(8).map(|names| names.join(" ")).collect();
+    lines.join("\n    messages ")
 }
 
 fn idle(version: Option<Version>) -> &'static str {
@@ -191,11 +193,19 @@ fn messages(routes: &Routes) -> String {
     } else {
         ""
     };
-    let rest = routes.rest();
-    let mut text =
-        format!("spoe-message {MESSAGE}\n    args {CLIENT}{policy}{cost}\n    {EVENT}{rest}");
+    let mut text = format!("spoe-message {MESSAGE}\n    args {CLIENT}{policy}{cost}\n");
+    let claimed = acl(
+        "claimed",
+        routes.messages().iter().map(|route| &*route.path),
+    );
+    let rest = if claimed.is_empty() {
+        ""
+    } else {
+        " unless claimed"
+    };
+    let _ = write!(text, "{claimed}    {EVENT}{rest}");
     for route in routes.messages() {
-        let (name, condition) = (&route.name, routes.condition(route));
+        let (name, path) = (&route.name, &route.path);
         let guess = if route.guessed {
             format!(
                 "    # The path is a guess from the name. Change it by --path {name}=/PATH, or everywhere here.\n"
@@ -203,10 +213,19 @@ fn messages(routes: &Routes) -> String {
         } else {
             String::new()
         };
+        let longer = acl("longer", routes.longer(route));
+        let but = if longer.is_empty() { "" } else { " !longer" };
         let _ = write!(
             text,
-            "\n\nspoe-message {name}\n    args {CLIENT}{cost}\n{guess}    {EVENT} {condition}"
+            "\n\nspoe-message {name}\n    args {CLIENT}{cost}\n{longer}{guess}    {EVENT} if {{ path_beg {path} }}{but}"
         );
     }
     text
+}
+
+/// True for paths that begin with one of these. A line for each: they are or-ed, and the
+/// words of one line are limited.
+fn acl<'a>(name: &str, paths: impl Iterator<Item = &'a str>) -> String {
+    let line = |path| format!("    acl {name} path_beg {path}\n");
+    paths.map(line).collect()
 }

@@ -73,27 +73,10 @@ impl Routes {
         self.messages.iter().filter(|route| route.guessed)
     }
 
-    /// When this message is sent: for its path, but not for one that begins like it and is
-    /// another message's.
-    pub(super) fn condition(&self, route: &Route) -> String {
-        let mut condition = format!("if {{ path_beg {} }}", route.path);
-        for other in &self.messages {
-            if other.path.starts_with(&route.path) && other.path != route.path {
-                condition.push_str(&format!(" !{{ path_beg {} }}", other.path));
-            }
-        }
-        condition
-    }
-
-    /// When `check-rate` is sent: always, but for the paths of the others. With a space in
-    /// front.
-    pub(super) fn rest(&self) -> String {
-        let mut rest = String::new();
-        for route in &self.messages {
-            let word = if rest.is_empty() { "unless" } else { "or" };
-            rest.push_str(&format!(" {word} {{ path_beg {} }}", route.path));
-        }
-        rest
+    /// The paths of other messages that begin like this one's, and are not its own.
+    pub(super) fn longer<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a str> {
+        let others = self.messages.iter().map(|other| &*other.path);
+        others.filter(|other| other.starts_with(&route.path) && *other != route.path)
     }
 
     fn give(&mut self, given: &PathOf) -> Result<(), Refused> {
@@ -167,28 +150,22 @@ mod tests {
     #[test]
     fn one_policy_needs_no_condition() {
         let routes = routes(&[], &[]).unwrap();
-        assert_eq!((routes.file, routes.rest()), (false, String::new()));
+        assert_eq!((routes.file, routes.messages().len()), (false, 0));
     }
 
     #[test]
     fn each_path_is_of_one_message() {
         let all: &[(&str, &[&str])] = &[("login", &["check-login", "sms"]), ("api", &[])];
         let routes = routes(all, &["sms=/login/sms", "api=/api"]).unwrap();
-        let conditions: Vec<_> = routes
+        let longer = |one| routes.longer(one).collect::<Vec<_>>();
+        let paths: Vec<_> = routes
             .messages()
             .iter()
-            .map(|one| routes.condition(one))
+            .map(|one| (&*one.path, longer(one)))
             .collect();
         assert_eq!(
-            conditions,
-            [
-                "if { path_beg /login } !{ path_beg /login/sms }",
-                "if { path_beg /login/sms }"
-            ]
-        );
-        assert_eq!(
-            routes.rest(),
-            " unless { path_beg /login } or { path_beg /login/sms }"
+            paths,
+            [("/login", vec!["/login/sms"]), ("/login/sms", vec![])]
         );
         let guessed: Vec<_> = routes.guessed().map(|route| &*route.name).collect();
         assert_eq!(guessed, ["check-login"]);
