@@ -119,6 +119,16 @@ fn every_version_takes_it() {
             checked(&haproxy, &[&version[..], &many].concat(), None);
             checked(&haproxy, &[&version[..], &PATHS].concat(), Some(&file));
             checked(&haproxy, &version, Some(&crowded));
+            for bind in [
+                "127.0.0.1:8080",
+                "[::1]:8080",
+                "localhost:8080",
+                "unix:/tmp/http.sock",
+                "abns@http",
+            ] {
+                let bind = format!("--bind={bind}");
+                checked(&haproxy, &[&version[..], &[&bind]].concat(), None);
+            }
         }
     }
 }

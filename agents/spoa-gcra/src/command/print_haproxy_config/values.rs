@@ -2,6 +2,7 @@
 //! HAProxy takes as it stands.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use spoa_process::Listen;
@@ -63,8 +64,7 @@ impl FromStr for Agent {
         if matches!(listen, Listen::At(Endpoint::Inherited(_))) {
             return Err("only systemd knows where that is");
         }
-        let found = listen.from_this_host()?.to_string();
-        is_word(&found).then_some(Self(found)).ok_or(NOT_A_WORD)
+        spelled(&listen.from_this_host()?).map(Self)
     }
 }
 
@@ -84,15 +84,10 @@ impl FromStr for Bind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(port) = text.strip_prefix('*').unwrap_or(text).strip_prefix(':') {
             let number: Option<u16> = port.parse().ok();
-            number
-                .filter(|number| *number > 0)
-                .ok_or("no port from 1 to 65535")?;
-        } else {
-            text.parse::<Listen>()?;
+            number.filter(|number| *number > 0).ok_or(NO_PORT)?;
+            return word(text.to_owned()).map(Self);
         }
-        is_word(text)
-            .then(|| Self(text.to_owned()))
-            .ok_or(NOT_A_WORD)
+        spelled(&text.parse()?).map(Self)
     }
 }
 
@@ -100,6 +95,22 @@ impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// As HAProxy reads it.
+fn spelled(listen: &Listen) -> Result<String, &'static str> {
+    match listen {
+        Listen::At(Endpoint::Tcp(SocketAddr::V6(addr))) if addr.scope_id() != 0 => {
+            return Err("HAProxy takes no address with a scope, %…");
+        }
+        Listen::At(Endpoint::Tcp(addr)) if addr.port() == 0 => return Err(NO_PORT),
+        Listen::Name(name) if name.trim_end_matches('0').ends_with(':') => return Err(NO_PORT),
+        Listen::At(Endpoint::Inherited(name)) if name.parse::<u16>().is_err() => {
+            return Err("HAProxy takes descriptors by their number, such as fd@3");
+        }
+        Listen::At(_) | Listen::Name(_) => {}
+    }
+    word(listen.to_string())
 }
 
 /// What HAProxy calls the agent's variables by.
@@ -155,12 +166,15 @@ impl fmt::Display for PathOf {
     }
 }
 
-const NOT_A_WORD: &str = "it holds a character that HAProxy would not take as it stands";
+const NO_PORT: &str = "no port from 1 to 65535";
 
-/// Nothing that separates words, quotes, comments or names an environment variable.
-fn is_word(text: &str) -> bool {
-    let brackets = |byte: u8| b"[]*".contains(&byte);
-    text.bytes().all(|byte| is_plain(byte) || brackets(byte))
+/// Only with nothing that separates words, quotes, comments or names an environment variable.
+fn word(text: String) -> Result<String, &'static str> {
+    let allowed = |byte: u8| is_plain(byte) || b"[]*".contains(&byte);
+    match text.bytes().all(allowed) {
+        true => Ok(text),
+        false => Err("it holds a character that HAProxy would not take as it stands"),
+    }
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -198,13 +212,50 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Agent>().unwrap().to_string(), shown);
         }
-        for bad in ["agent", "a:0", "fd@spop", "unix@/a b", "a\n:1", "a$b:1", ""] {
+        for bad in [
+            "agent",
+            "a:0",
+            "a:00",
+            "fd@spop",
+            "fd@3",
+            "[::1%2]:9000",
+            "unix@/a b",
+            "a\n:1",
+            "a$b:1",
+            "",
+        ] {
             assert!(bad.parse::<Agent>().is_err(), "{bad}");
         }
-        for good in [":80", "*:80", "[::]:80", "0.0.0.0:8080", "unix@/run/http"] {
-            assert_eq!(good.parse::<Bind>().unwrap().to_string(), good);
+        for (text, shown) in [
+            (":80", ":80"),
+            ("*:80", "*:80"),
+            ("[::]:80", "[::]:80"),
+            ("0.0.0.0:8080", "0.0.0.0:8080"),
+            ("web.example:80", "web.example:80"),
+            ("unix@/run/http", "unix@/run/http"),
+            ("unix:/run/http", "unix@/run/http"),
+            ("/run/http", "unix@/run/http"),
+            ("fd@3", "fd@3"),
+        ] {
+            assert_eq!(text.parse::<Bind>().unwrap().to_string(), shown);
         }
-        for bad in [":", ":0", ":70000", "80", ":80 ssl", "*:80,:81", ""] {
+        for bad in [
+            ":",
+            ":0",
+            ":+1",
+            ":70000",
+            "80",
+            ":80 ssl",
+            "*:80,:81",
+            "127.0.0.1:0",
+            "localhost:0",
+            "localhost:00",
+            "[fe80::1%2]:80",
+            "fd@http",
+            "fd@-1",
+            "fd@+3",
+            "",
+        ] {
             assert!(bad.parse::<Bind>().is_err(), "{bad}");
         }
     }
