@@ -219,7 +219,9 @@ impl Browser {
             "End" => (35, None),
             "Home" => (36, None),
             "ArrowLeft" => (37, None),
+            "ArrowUp" => (38, None),
             "ArrowRight" => (39, None),
+            "ArrowDown" => (40, None),
             _ => bail!("no key is called {key:?}"),
         };
         let mut down = json!({

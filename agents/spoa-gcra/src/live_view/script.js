@@ -10,6 +10,8 @@ let top = null;
 let range = Number(recall("range")) || 180;
 let paused = false;
 let cursor = 0;
+/** Whether the moment was chosen by a mouse: it goes with it. */
+let hovered = false;
 /** While there is no answer: since when, and why. */
 let silent = null;
 let timer = null;
@@ -220,16 +222,18 @@ function setPaused(on) {
 }
 
 function moveCursor(event) {
-  const steps = { ArrowLeft: 1, ArrowRight: -1, PageUp: 10, PageDown: -10, Home: range, End: -range };
+  const steps = { ArrowLeft: 1, ArrowDown: 1, ArrowRight: -1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: range, End: -range };
   const step = steps[event.key];
   if (step === undefined) return;
   event.preventDefault();
+  hovered = false;
   setCursor(Math.min(range, Math.max(0, cursor + step)));
 }
 
 function pointAt(event) {
   const box = byId("rate-plot").getBoundingClientRect();
   const frame = new Frame(box.width, box.height, 0, range);
+  hovered = event.pointerType === "mouse";
   setCursor(Math.round(-frame.at(event.clientX - box.left)));
 }
 
@@ -250,8 +254,9 @@ for (const button of document.querySelectorAll("[data-range]")) {
   button.addEventListener("click", () => setRange(Number(button.dataset.range)));
 }
 byId("cursor").addEventListener("keydown", moveCursor);
+byId("cursor").addEventListener("pointerdown", pointAt);
 byId("cursor").addEventListener("pointermove", pointAt);
-byId("cursor").addEventListener("pointerleave", () => setCursor(0));
+byId("cursor").addEventListener("pointerleave", () => hovered && setCursor(0));
 byId("as-table").addEventListener("toggle", draw);
 document.addEventListener("visibilitychange", () => schedule(0));
 new ResizeObserver(() => draw()).observe(byId("rate-plot"));

@@ -36,7 +36,37 @@ pub(crate) async fn on_a_phone(browser: &mut Browser) {
     let labels =
         "getComputedStyle(document.querySelector('#policies .number'), '::before').content";
     assert_eq!(view.evaluate(labels).await, json!("\"allowed/s\""));
+
+    // A finger on a chart chooses a moment, which stays when the finger is lifted; along it, another.
+    let place = "(() => { const plot = document.getElementById('rate-plot'); plot.scrollIntoView({ block: 'center' }); \
+                 const box = plot.getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2]; })()";
+    let place = view.evaluate(place).await;
+    let [x, y] = [0, 1].map(|axis| place[axis].as_f64().unwrap());
+    let chosen = "Number(document.getElementById('cursor').ariaValueNow)";
+    touch(&mut view, "touchStart", Some([x, y])).await;
+    touch(&mut view, "touchEnd", None).await;
+    let middle = view.evaluate(chosen).await.as_f64().unwrap();
+    assert!(middle < 0.0, "{middle}");
+    let watched = "document.getElementById('cursor').addEventListener('pointercancel', () => { window.cancelled = true; })";
+    view.evaluate(watched).await;
+    touch(&mut view, "touchStart", Some([x, y])).await;
+    for step in 1..=10 {
+        let moved = [x - 10.0 * f64::from(step), y];
+        touch(&mut view, "touchMove", Some(moved)).await;
+    }
+    touch(&mut view, "touchEnd", None).await;
+    let left = view.evaluate(chosen).await.as_f64().unwrap();
+    assert!(left < middle - 10.0, "{left} {middle}");
+    assert_eq!(view.evaluate("'cancelled' in window").await, json!(false));
     view.nothing_went_wrong().await;
+}
+
+/// One event of a finger.
+async fn touch(view: &mut View<'_>, kind: &str, at: Option<[f64; 2]>) {
+    let points: Vec<Value> = at.iter().map(|[x, y]| json!({ "x": x, "y": y })).collect();
+    let event = json!({ "type": kind, "touchPoints": points });
+    let sent = view.browser.call("Input.dispatchTouchEvent", event);
+    sent.await.unwrap();
 }
 
 pub(crate) async fn by_keyboard(browser: &mut Browser) {
@@ -93,6 +123,14 @@ pub(crate) async fn by_keyboard(browser: &mut Browser) {
     let moment = "document.getElementById('cursor').ariaValueText";
     let text = view.evaluate(moment).await;
     assert!(text.as_str().unwrap().contains("allowed 0/s"), "{text}");
+    view.browser.press("ArrowDown").await.unwrap();
+    assert_eq!(view.evaluate(cursor).await, json!("-2"));
+    view.browser.press("ArrowUp").await.unwrap();
+    assert_eq!(view.evaluate(cursor).await, json!("-1"));
+    // A mouse that was there already takes it nowhere.
+    let leaves = "document.getElementById('cursor').dispatchEvent(new PointerEvent('pointerleave', { pointerType: 'mouse' }))";
+    view.evaluate(leaves).await;
+    assert_eq!(view.evaluate(cursor).await, json!("-1"));
     view.browser.press("End").await.unwrap();
     assert_eq!(view.evaluate(cursor).await, json!("0"));
 
