@@ -132,19 +132,22 @@ function troubles(latest) {
   return found;
 }
 
-/** Counts of troubles, and when each was last seen to grow. */
-const seen = new Map();
+/** Counts of troubles, and when each was last seen to grow. `null`: nothing of this process was
+ * read. */
+let seen = null;
 
 function showTroubles(latest, restarted) {
-  if (restarted) seen.clear();
+  const first = seen === null || restarted;
+  if (first) seen = new Map();
   const found = troubles(latest);
   for (const { node, state } of latest.find("valkey_breaker_state").filter(({ value }) => value > 0).map(({ labels }) => labels)) {
     if (state !== "closed") found.unshift({ text: `${node}: its breaker is ${state.replace("_", " ")}`, bad: true, state: true });
   }
   for (const trouble of found) {
-    const before = seen.get(trouble.text);
-    const grew = trouble.state || (before !== undefined && trouble.count > before.count);
-    seen.set(trouble.text, { count: trouble.count, at: grew ? latest.at : before?.at });
+    // One that is new has begun since the last reading; what the first one holds, at any time.
+    const before = seen.get(trouble.text) ?? { count: first ? trouble.count : 0 };
+    const grew = trouble.state || trouble.count > before.count;
+    seen.set(trouble.text, { count: trouble.count, at: grew ? latest.at : before.at });
   }
   const create = () => make("li", "", make("span"), make("small"));
   keep(byId("troubles"), found.map(({ text }) => text), create, (item, text) => {

@@ -9,6 +9,8 @@ use spop_testkit::haproxy::{Server, Setup};
 use spop_testkit::http::Client;
 use spop_testkit::tools::Haproxy;
 use spop_testkit::web::Web;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::exposition::Exposition;
 use crate::view::{PATIENCE, View, ask};
@@ -198,6 +200,15 @@ pub(crate) async fn an_agent_that_nobody_asked(browser: &mut Browser) {
         "document.getElementById('no-decision').hidden",
     )
     .await;
+
+    // The first of its kind, which is no HAProxy, was seen to happen.
+    let mut stranger = TcpStream::connect(view.agent.addr()).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    view.until_it_says("#troubles", "broke the protocol").await;
+    let said = view.text("#troubles").await;
+    assert!(!said.contains("since the start"), "{said}");
+    view.reload().await;
+    view.until_it_says("#troubles", "since the start").await;
     view.nothing_went_wrong().await;
 }
 
