@@ -19,7 +19,7 @@ class Reading {
       if (!found) continue;
       const [, name, labels, value] = found;
       const key = name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name;
-      const sample = { labels: {}, value: Number(value.replace("Inf", "Infinity")) };
+      const sample = { series: labels, labels: {}, value: Number(value.replace("Inf", "Infinity")) };
       for (const [, label, text] of (labels ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
         sample.labels[label] = text.replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
       }
@@ -85,12 +85,15 @@ class Span {
 
   /** So many a second of a metric. One that is new began at 0. */
   rate(name, labels) {
-    return Math.max(0, this.to.sum(name, labels) - this.from.sum(name, labels)) / this.seconds;
+    // One by one: a policy that is gone takes its samples along.
+    const before = new Map(this.from.find(name, labels).map(({ series, value }) => [series, value]));
+    const difference = ({ series, value }) => Math.max(0, value - (before.get(series) ?? 0));
+    return this.to.find(name, labels).reduce((sum, sample) => sum + difference(sample), 0) / this.seconds;
   }
 
   /** So many a second of what a policy counts; of all of them, without a policy. */
   decided(count, policy) {
-    // One by one: a policy that is gone takes its counts along.
+    // One by one, as above.
     const policies = policy === undefined ? [...this.to.policies.keys()] : [policy];
     const difference = (policy) => {
       const [before, after] = [this.from, this.to].map((reading) => reading.policies.get(policy)?.[count] ?? 0);

@@ -27,6 +27,7 @@ async fn the_live_view() {
     let mut browser = Browser::start().await.unwrap();
     numbers::are_those_of_the_metrics(&mut browser).await;
     numbers::an_agent_that_nobody_asked(&mut browser).await;
+    numbers::a_policy_that_leaves(&mut browser).await;
     numbers::the_most_limited_clients(&mut browser).await;
     valkeys::a_lost_primary_is_seen(&mut browser).await;
     restart::is_said_and_survived(&mut browser).await;

@@ -1,16 +1,18 @@
 //! The numbers: that they are the agent's own.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use spop_testkit::browser::Browser;
 use spop_testkit::haproxy::{Server, Setup};
 use spop_testkit::http::Client;
+use spop_testkit::process::Signal;
 use spop_testkit::tools::Haproxy;
 use spop_testkit::web::Web;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::exposition::Exposition;
 use crate::view::{PATIENCE, View, ask};
@@ -209,6 +211,45 @@ pub(crate) async fn an_agent_that_nobody_asked(browser: &mut Browser) {
     assert!(!said.contains("since the start"), "{said}");
     view.reload().await;
     view.until_it_says("#troubles", "since the start").await;
+    view.nothing_went_wrong().await;
+}
+
+/// What the others did is still shown.
+pub(crate) async fn a_policy_that_leaves(browser: &mut Browser) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policies.toml");
+    let stays = "[policy.default]\nrate = '1/s'\nburst = 1000\n";
+    let leaves = stays.replace("default", "leaves");
+    fs::write(&file, stays.to_owned() + &leaves).unwrap();
+    let settings = [("SPOA_CONFIG", file.to_str().unwrap())];
+    let mut view = View::open(browser, &settings).await;
+    let mut haproxy = view.haproxy().await;
+    for _ in 0..500 {
+        ask(&mut haproxy, 1, "leaves").await;
+    }
+    // All that is shown from now on was read after that.
+    view.reload().await;
+    fs::write(&file, stays).unwrap();
+    view.agent.signal(Signal::HUP).unwrap();
+    // Seen together: rates of the same seconds.
+    let rate = "Number(document.getElementById('rate-allowed').value) > 0";
+    let sources =
+        "[...document.querySelectorAll('#sources data')].map(rate => rate.innerText).join('; ')";
+    let seen = format!(
+        "document.querySelectorAll('#policies tr').length === 1 && {rate} ? {sources} : ''"
+    );
+    // Few, beside those that leave.
+    let since = Instant::now();
+    let said = loop {
+        ask(&mut haproxy, 1, "default").await;
+        let said = view.evaluate(&seen).await.as_str().unwrap().to_owned();
+        if !said.is_empty() {
+            break said;
+        }
+        assert!(since.elapsed() < PATIENCE, "{}", view.text("body").await);
+        sleep(Duration::from_millis(50)).await;
+    };
+    assert!(said.split("; ").any(|rate| rate != "0/s"), "{said}");
     view.nothing_went_wrong().await;
 }
 
