@@ -11,8 +11,9 @@ use super::{Config, Failure};
 pub(super) struct Options {
     #[command(flatten)]
     pub(super) config: Config,
-    /// Also ask whether each Valkey node answers, and whether the addresses could be listened
-    /// on now: not while an agent does. A line for each; exit code 1 if one is out of reach.
+    /// Also ask whether each Valkey node answers and each primary would decide, with the rights
+    /// that the user has, and whether the addresses could be listened on now: not while an
+    /// agent does. A line for each; exit code 1 if one is out of reach.
     #[arg(long)]
     pub(super) reach: bool,
 }
