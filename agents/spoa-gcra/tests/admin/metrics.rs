@@ -96,6 +96,32 @@ async fn each_policy_is_counted_and_goes_on_when_policies_are_read_again() {
     );
 }
 
+/// What the alert about an agent without any breaker rests on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_valkey_that_was_never_reached_is_seen() {
+    let renewals = "valkey_map_renewals_total";
+    let alone = Watched::start(&[]).await;
+    assert_eq!(alone.metrics().find(renewals), None);
+
+    let valkey = Server::start().await.unwrap();
+    let password = ["config", "set", "requirepass", "secret"];
+    valkey.cli(&password).await.unwrap();
+    let url = valkey.url();
+    let watched = Watched::start(&[("VALKEY_NODES", &url), ("VALKEY_PASSWORD", "wrong")]).await;
+    let mut haproxy = watched.haproxy().await;
+    watched
+        .until_asking(
+            "the failure policy answers",
+            async || ask(&mut haproxy, 1, "default").await,
+            |metrics| metrics.get("fallbacks_total{reason=\"error\"}") >= 3.0,
+        )
+        .await;
+    let metrics = watched.metrics();
+    assert_eq!(metrics.get(renewals), 0.0);
+    let breaker = |name: &str| name.contains("breaker_state{");
+    assert!(!watched.get("/metrics").body.lines().any(breaker));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_valkey_is_seen() {
     let valkey = Server::start().await.unwrap();
