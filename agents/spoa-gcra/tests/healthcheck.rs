@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -60,6 +61,18 @@ async fn over_tcp() {
         &[],
         &[("SPOE_ADDR", &format!("localhost:{}", agent.addr().port()))],
     );
+}
+
+#[tokio::test]
+async fn that_nobody_reads_it_says_nothing_about_the_agent() {
+    let agent = Setup::new(AGENT).start().await.unwrap();
+    let addr = agent.addr().to_string();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(AGENT);
+    command.args(["healthcheck", "--addr", &addr]).stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 #[tokio::test]

@@ -24,13 +24,13 @@ pub(super) fn execute(reach: bool, configuration: &Configuration) -> Result<(), 
     let out_of_reach = runtime.block_on(async {
         if !reach {
             startup::resolve_nodes(settings).await?;
-            println!("{}", configuration.summary());
+            super::print(format!("{}\n", configuration.summary()).as_bytes())?;
             return Ok::<_, Failure>(0);
         }
-        println!("{}\nreach:", configuration.summary());
+        super::print(format!("{}\nreach:\n", configuration.summary()).as_bytes())?;
         let findings = reach::all(settings).await;
         for finding in &findings {
-            println!("  {finding}");
+            super::print(format!("  {finding}\n").as_bytes())?;
         }
         Ok(findings.iter().filter(|finding| !finding.is_good()).count())
     })?;

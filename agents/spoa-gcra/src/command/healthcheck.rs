@@ -22,6 +22,8 @@ pub(super) fn execute(options: Options) -> Result<(), Failure> {
         Some(addr) => addr,
         None => Settings::listen_from_env().map_err(Failure::WhichAgent)?,
     };
-    println!("{}", spoa_process::healthcheck(&listen, "--addr")?);
+    let healthy = spoa_process::healthcheck(&listen, "--addr")?;
+    // The exit code is the answer, whether or not the line can be read.
+    let _ = super::print(format!("{healthy}\n").as_bytes());
     Ok(())
 }
