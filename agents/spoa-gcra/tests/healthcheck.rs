@@ -155,6 +155,19 @@ fn where_the_agent_is_has_to_be_known() {
         assert!(said.starts_with(&format!("spoa-gcra: {addr}: ")), "{said}");
         assert!(said.contains("--addr 127.0.0.1:9000"), "{said}");
     }
-    let said = unhealthy(&[], &[("SPOE_ADDR", "9000")]);
-    assert!(said.contains("SPOE_ADDR=\"9000\": no port"), "{said}");
+}
+
+#[test]
+fn a_bad_setting_is_another_exit_code() {
+    for (arguments, settings) in [
+        (&[][..], &[("SPOE_ADDR", "9000")][..]),
+        (&["--addr", "9000"], &[]),
+    ] {
+        let output = healthcheck(arguments, settings);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("no port"), "{said}");
+        assert!(output.stdout.is_empty());
+    }
 }
