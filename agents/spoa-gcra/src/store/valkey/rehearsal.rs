@@ -92,9 +92,9 @@ impl Rehearsal {
                 if !missing.contains(&right) {
                     missing.push(right);
                 }
-            } else if *right != LOAD && Reply::read(reply.clone(), 1, "") != Reply::NoScript {
-                // Both only say what the server does not have.
-                refused.get_or_insert_with(|| format!("answered {} ({right})", error.code()));
+            } else if *right != LOAD && !is_dealt_with(&reply) {
+                let command = right.trim_start_matches('+').to_uppercase();
+                refused.get_or_insert_with(|| format!("answered {} to {command}", error.code()));
             }
         }
         if !missing.is_empty() {
@@ -130,6 +130,13 @@ fn lacking(right: &'static str, error: &ServerError) -> Option<&'static str> {
         "NOPERM" => Some(right),
         _ => None,
     }
+}
+
+/// Whether a store has an answer to this error: it gives the server the script, or follows the
+/// slot.
+fn is_dealt_with(reply: &Value) -> bool {
+    let read = Reply::read(reply.clone(), 1, "");
+    matches!(read, Reply::NoScript | Reply::Moved(_) | Reply::Ask(_))
 }
 
 /// For who waits himself.
