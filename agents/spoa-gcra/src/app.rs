@@ -58,6 +58,7 @@ pub fn build(
     let mut metrics = Metrics {
         started: SystemTime::now(),
         policies: Arc::clone(&policies),
+        stale: None,
         spop: Arc::new(Counters::default()),
         memory: memory.clone(),
         valkey: None,

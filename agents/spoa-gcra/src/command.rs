@@ -88,8 +88,6 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Serve(#[from] spop_server::ServeError),
     #[error(transparent)]
-    WhichAgent(settings::SettingsError),
-    #[error(transparent)]
     Unhealthy(#[from] spoa_process::Unhealthy),
     #[error("out of reach: {0}, see the lines above")]
     OutOfReach(usize),
@@ -110,7 +108,6 @@ impl Failure {
             Self::Runtime { .. }
             | Self::Watch(_)
             | Self::Serve(_)
-            | Self::WhichAgent(_)
             | Self::Unhealthy(_)
             | Self::OutOfReach(_)
             | Self::Print(_) => ExitCode::FAILURE,

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use spop_server::admin::{Counters, Exposition, HistogramCounts};
 
-use crate::policy::{Outcome, Policies};
+use crate::policy::{Outcome, Policies, Stale};
 use crate::store::Source;
 use crate::store::denial_cache::DenialCacheStats;
 use crate::store::failure::FailureStats;
@@ -28,6 +28,8 @@ pub struct Metrics {
     pub started: SystemTime,
     /// What is in force, and what was decided under it.
     pub policies: Arc<ArcSwap<Policies>>,
+    /// Whether those are stale; `None`: they are of no file, or nobody watches it.
+    pub stale: Option<Stale>,
     /// HAProxy's connections and what came over them.
     pub spop: Arc<Counters>,
     /// The state in this process.
@@ -58,6 +60,7 @@ impl Metrics {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauge("build_info", "The version, as a label.", [(version, 1)]);
         page.start_time(self.started);
+        self.stale(&mut page);
         self.decisions(&mut page);
         self.memory(&mut page);
         if let Some(valkey) = &self.valkey {
@@ -67,6 +70,17 @@ impl Metrics {
             valkey.leases(&mut page);
         }
         page.text() + &self.spop.text(PREFIX)
+    }
+
+    fn stale(&self, page: &mut Exposition) {
+        let Some(stale) = &self.stale else {
+            return;
+        };
+        page.gauge(
+            "policies_stale",
+            "1 while the file of policies cannot be used and those before it stay in force.",
+            [([], u64::from(stale.get()))],
+        );
     }
 
     fn decisions(&self, page: &mut Exposition) {

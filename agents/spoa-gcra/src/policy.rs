@@ -28,7 +28,7 @@ pub use self::policies::{Named, Policies};
 pub use self::problem::{Mistake, Problem, Problems};
 pub use self::rate::BadRate;
 pub use self::source::PolicySource;
-pub use self::watch::{Watch, watch};
+pub use self::watch::{Stale, Watch, watch};
 use crate::check_rate::Constants;
 use crate::gcra::{MAX_COST, Quota};
 use crate::store::Client;

@@ -10,16 +10,16 @@ use spop_server::Endpoint;
 use tokio::time::timeout;
 
 use crate::settings::{Settings, ValkeyNode};
-use crate::store::valkey;
+use crate::store::valkey::{Call, Rehearsal};
 
-/// For each Valkey node; all are asked at once.
+/// For each Valkey node, and then for each primary; all of a kind are asked at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What came of one address. Its text form is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The variable, and the address as it may be shown.
+    /// The variable, and the address as it may be shown; or a primary that a node named.
     pub what: String,
     /// What was found, or what is in the way.
     pub found: Result<String, String>,
@@ -45,7 +45,7 @@ impl fmt::Display for Finding {
 pub async fn all(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![spop(settings).await];
     findings.extend(admin(settings).await);
-    findings.extend(join_all(settings.valkey.iter().map(node)).await);
+    findings.extend(valkey(settings).await);
     findings
 }
 
@@ -85,15 +85,42 @@ fn free<L>(_listener: L) -> String {
     "can be listened on".to_owned()
 }
 
-async fn node(node: &ValkeyNode) -> Finding {
-    let begin = Instant::now();
-    let asked = timeout(PATIENCE, valkey::ping(&node.info)).await;
-    Finding {
-        what: format!("VALKEY_NODES {node}"),
-        found: match asked {
-            Ok(Ok(())) => Ok(format!("answered in {:.1?}", begin.elapsed())),
-            Ok(Err(error)) => Err(error),
-            Err(_elapsed) => Err(format!("no answer within {PATIENCE:?}")),
-        },
+/// The nodes, and the primaries that they name.
+async fn valkey(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut primaries: Vec<Rehearsal> = Vec::new();
+    for (finding, named) in join_all(settings.valkey.iter().map(node)).await {
+        findings.push(finding);
+        primaries.extend(named);
     }
+    primaries.sort_by_key(Rehearsal::primary);
+    primaries.dedup_by_key(|rehearsal| rehearsal.primary());
+    let call = settings.valkey_call;
+    let asked = primaries.iter().map(|one| primary(one, call));
+    findings.extend(join_all(asked).await);
+    findings
+}
+
+async fn node(node: &ValkeyNode) -> (Finding, Vec<Rehearsal>) {
+    let begin = Instant::now();
+    let asked = in_time(Rehearsal::named_by(&node.info)).await;
+    let (found, named) = match asked {
+        Ok(named) => (Ok(format!("answered in {:.1?}", begin.elapsed())), named),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    let what = format!("VALKEY_NODES {node}");
+    (Finding { what, found }, named)
+}
+
+async fn primary(rehearsal: &Rehearsal, call: Call) -> Finding {
+    let asked = in_time(rehearsal.run(call)).await;
+    Finding {
+        what: format!("primary {}", rehearsal.primary()),
+        found: asked.map(|()| "would decide".to_owned()),
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let asked = timeout(PATIENCE, asked).await;
+    asked.unwrap_or_else(|_elapsed| Err(format!("no answer within {PATIENCE:?}")))
 }

@@ -1,13 +1,14 @@
 //! When an agent that has to ask Valkey is of use to HAProxy.
 //!
 //! Under the failure policies `local` and `open` it always is: without Valkey it limits by
-//! itself, or lets pass. Under `closed` it would deny everybody, so one that has just started
-//! is not ready until it has reached Valkey: a rollout with a wrong address or password stops
-//! there, and the agents before it go on.
+//! itself, or lets pass. Under `closed` it denies everybody, so one that has just started is
+//! not ready until it has reached Valkey: a rollout with a wrong address or password stops at
+//! its first agent. HAProxy's health checks are answered all the same, so where HAProxy finds
+//! that agent it denies its share of the requests until it is taken away.
 //!
 //! Once ready it stays so, whatever becomes of Valkey. If all agents dropped out at once,
 //! HAProxy would have nobody to ask and let every request pass, which is what `closed` is to
-//! prevent.
+//! prevent. Its health checks do not follow Valkey at all, for the same reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

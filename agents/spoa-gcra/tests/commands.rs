@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+use std::fs::File;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -118,6 +119,7 @@ fn a_reader_that_leaves_early_is_no_failure() {
         &["completions", "bash"],
         &["print-config"],
         &["print-haproxy-config"],
+        &["check"],
     ] {
         let mut command = Command::new(AGENT);
         command.args(arguments).stdout(Stdio::piped());
@@ -126,6 +128,19 @@ fn a_reader_that_leaves_early_is_no_failure() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_is_one_line() {
+    for arguments in [&["man"][..], &["print-config"], &["check"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(AGENT).args(arguments).stdout(full).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("spoa-gcra: cannot print it: "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 

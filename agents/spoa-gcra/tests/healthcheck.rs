@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -60,6 +61,18 @@ async fn over_tcp() {
         &[],
         &[("SPOE_ADDR", &format!("localhost:{}", agent.addr().port()))],
     );
+}
+
+#[tokio::test]
+async fn that_nobody_reads_it_says_nothing_about_the_agent() {
+    let agent = Setup::new(AGENT).start().await.unwrap();
+    let addr = agent.addr().to_string();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(AGENT);
+    command.args(["healthcheck", "--addr", &addr]).stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 #[tokio::test]
@@ -142,6 +155,19 @@ fn where_the_agent_is_has_to_be_known() {
         assert!(said.starts_with(&format!("spoa-gcra: {addr}: ")), "{said}");
         assert!(said.contains("--addr 127.0.0.1:9000"), "{said}");
     }
-    let said = unhealthy(&[], &[("SPOE_ADDR", "9000")]);
-    assert!(said.contains("SPOE_ADDR=\"9000\": no port"), "{said}");
+}
+
+#[test]
+fn a_bad_setting_is_another_exit_code() {
+    for (arguments, settings) in [
+        (&[][..], &[("SPOE_ADDR", "9000")][..]),
+        (&["--addr", "9000"], &[]),
+    ] {
+        let output = healthcheck(arguments, settings);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("no port"), "{said}");
+        assert!(output.stdout.is_empty());
+    }
 }

@@ -11,8 +11,9 @@ use super::{Config, Failure};
 pub(super) struct Options {
     #[command(flatten)]
     pub(super) config: Config,
-    /// Also ask whether each Valkey node answers, and whether the addresses could be listened
-    /// on now: not while an agent does. A line for each; exit code 1 if one is out of reach.
+    /// Also ask whether each Valkey node answers and each primary would decide, with the rights
+    /// that the user has, and whether the addresses could be listened on now: not while an
+    /// agent does. A line for each; exit code 1 if one is out of reach.
     #[arg(long)]
     pub(super) reach: bool,
 }
@@ -23,13 +24,13 @@ pub(super) fn execute(reach: bool, configuration: &Configuration) -> Result<(), 
     let out_of_reach = runtime.block_on(async {
         if !reach {
             startup::resolve_nodes(settings).await?;
-            println!("{}", configuration.summary());
+            super::print(format!("{}\n", configuration.summary()).as_bytes())?;
             return Ok::<_, Failure>(0);
         }
-        println!("{}\nreach:", configuration.summary());
+        super::print(format!("{}\nreach:\n", configuration.summary()).as_bytes())?;
         let findings = reach::all(settings).await;
         for finding in &findings {
-            println!("  {finding}");
+            super::print(format!("  {finding}\n").as_bytes())?;
         }
         Ok(findings.iter().filter(|finding| !finding.is_good()).count())
     })?;

@@ -57,7 +57,7 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     let policies = Arc::new(ArcSwap::from_pointee(policies));
     let App {
         router,
-        metrics,
+        mut metrics,
         top,
         ..
     } = app::build(&settings, Arc::clone(&policies)).map_err(|error| StartError::Valkey {
@@ -66,7 +66,9 @@ async fn run(configuration: Configuration) -> Result<(), Failure> {
     })?;
     let mut start = format!("listening on {}", listening.addr());
     let watch = policy::watch(source, policies, report(start.clone(), log));
-    tokio::spawn(reload(watch.map_err(Failure::Watch)?, hangup));
+    let watch = watch.map_err(Failure::Watch)?;
+    metrics.stale = watch.stale();
+    tokio::spawn(reload(watch, hangup));
 
     let config = Config::new()
         .with_observer(metrics.spop.clone())

@@ -12,6 +12,7 @@ fn metrics() -> Metrics {
     Metrics {
         started: UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
         policies: Arc::new(ArcSwap::from_pointee(policies)),
+        stale: None,
         spop: Arc::default(),
         memory: MemoryStore::new(1000),
         valkey: None,

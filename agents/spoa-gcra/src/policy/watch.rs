@@ -10,6 +10,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -27,6 +28,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Watch {
     reload: SyncSender<()>,
+    stale: Option<Stale>,
 }
 
 impl Watch {
@@ -34,6 +36,23 @@ impl Watch {
     pub fn reload(&self) {
         // Full: it is going to read anyway.
         let _ = self.reload.try_send(());
+    }
+
+    /// Whether the policies are stale; `None`: they are of no file.
+    pub fn stale(&self) -> Option<Stale> {
+        self.stale.clone()
+    }
+}
+
+/// Whether the policies in force are not those of their file, because it could not be used when
+/// it was read last. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Stale(Arc<AtomicBool>);
+
+impl Stale {
+    /// Whether they are not, as of now.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -53,6 +72,8 @@ pub fn watch(
     // One that waits is enough.
     let (reload, told) = sync_channel(1);
     let mut seen = None;
+    let stale = source.path().map(|_| Stale::default());
+    let shown = stale.clone();
     let mut look = move |told_to: bool| {
         let policies = if told_to {
             seen = None;
@@ -65,6 +86,9 @@ pub fn watch(
                 None => return,
             }
         };
+        if let Some(shown) = &shown {
+            shown.0.store(policies.is_err(), Ordering::Relaxed);
+        }
         match policies {
             Ok(policies) => {
                 let before = in_force.load_full();
@@ -86,7 +110,7 @@ pub fn watch(
                 }
             }
         })?;
-    Ok(Watch { reload })
+    Ok(Watch { reload, stale })
 }
 
 #[cfg(test)]
@@ -136,6 +160,10 @@ mod tests {
             self.reports.recv_timeout(PATIENCE).unwrap()
         }
 
+        fn is_stale(&self) -> bool {
+            self.watch.stale().unwrap().get()
+        }
+
         fn limit_of_a(&self) -> (LimitId, u64) {
             let policies = self.in_force.load();
             let limit = &policies.by_name(Some(b"a")).limits()[0];
@@ -160,6 +188,7 @@ mod tests {
         fs::write(&path, a(2)).unwrap();
         assert_eq!(watched.report(), Ok("changed a".to_owned()));
         assert_eq!(watched.limit_of_a(), (id, 2));
+        assert!(!watched.is_stale());
 
         // Replaced, as editors do.
         let other = dir.path().join("other");
@@ -168,15 +197,24 @@ mod tests {
         let said = watched.report().unwrap_err();
         assert!(said.contains(":3: policy \"a\": burst = 0"), "{said}");
         assert_eq!(watched.limit_of_a(), (id, 2));
+        assert!(watched.is_stale());
 
         fs::remove_file(&path).unwrap();
         let said = watched.report().unwrap_err();
         assert!(said.contains("cannot be read"), "{said}");
         assert_eq!(watched.limit_of_a(), (id, 2));
 
+        assert!(watched.is_stale());
+
+        // As it was before all that.
+        fs::write(&path, a(2)).unwrap();
+        assert_eq!(watched.report(), Ok("nothing changed".to_owned()));
+        assert!(!watched.is_stale());
+
         fs::write(&path, a(3)).unwrap();
         assert_eq!(watched.report(), Ok("changed a".to_owned()));
         assert_eq!(watched.limit_of_a(), (id, 3));
+        assert!(!watched.is_stale());
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod lane;
 mod layout;
 mod node;
 mod primary;
+mod rehearsal;
 mod renewal;
 mod script;
 #[cfg(feature = "otel")]
@@ -70,9 +71,9 @@ mod watchdog;
 
 pub use breaker::BreakerState;
 pub use config::{Config, MAX_BATCH, MAX_BUDGET, MAX_LANES, MAX_PIPELINES, MAX_TTL};
-pub use connector::ping;
 pub use error::{ConfigError, StoreError};
 pub use primary::PrimaryState;
+pub use rehearsal::Rehearsal;
 pub use script::{Call, SCRIPT, SCRIPT_ALL, UnknownCall};
 pub use tls::{Tls, TlsError};
 

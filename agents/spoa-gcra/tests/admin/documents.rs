@@ -12,10 +12,13 @@ use spop_testkit::valkey::Server;
 use crate::exposition::{Exposition, PROCESS_START};
 use crate::{Watched, ask};
 
-/// Everything that there can be on the page: with Valkey, and after a check.
+/// Everything that there can be on the page: with Valkey and a file, and after a check.
 async fn everything() -> Exposition {
     let valkey = Server::start().await.unwrap();
-    let watched = Watched::start(&[("VALKEY_NODES", &valkey.url())]).await;
+    // Nothing in it, which is a policy.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let watched = Watched::start(&[("VALKEY_NODES", &valkey.url()), ("SPOA_CONFIG", path)]).await;
     let mut haproxy = watched.haproxy().await;
     let sent = format!(
         "valkey_checks_sent_total{{node=\"127.0.0.1:{}\"}}",

@@ -67,6 +67,8 @@ async fn an_agent_that_would_deny_everybody_waits_for_valkey_once() {
     let closed = Watched::start(&[nodes, ("SPOA_FAILURE", "closed")]).await;
     assert_eq!(closed.get("/readyz").status, 503);
     assert_eq!(closed.get("/livez").status, 200);
+    // HAProxy goes on asking it: with nobody to ask it would let pass what this denies.
+    spop_client::ping(closed.agent.addr()).await.unwrap();
     valkey.restart().await.unwrap();
     let since = Instant::now();
     while closed.get("/readyz").status != 200 {

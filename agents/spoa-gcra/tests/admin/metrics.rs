@@ -97,6 +97,52 @@ async fn each_policy_is_counted_and_goes_on_when_policies_are_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_used_is_seen_until_it_can() {
+    let stale = "policies_stale";
+    let without = Watched::start(&[]).await;
+    assert_eq!(without.metrics().find(stale), None);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policies.toml");
+    let good = "[policy.default]\nrate = '1/s'\nburst = 1\n";
+    fs::write(&path, good).unwrap();
+    let watched = Watched::start(&[("SPOA_CONFIG", path.to_str().unwrap())]).await;
+    assert_eq!(watched.metrics().get(stale), 0.0);
+    for (text, expected) in [("[policy.default]\nburst = 0\n", 1.0), (good, 0.0)] {
+        fs::write(&path, text).unwrap();
+        watched.agent.signal(Signal::HUP).unwrap();
+        let is_so = |metrics: &Exposition| metrics.get(stale) == expected;
+        watched.until(text, is_so).await;
+    }
+}
+
+/// What the alert about an agent without any breaker rests on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_valkey_that_was_never_reached_is_seen() {
+    let renewals = "valkey_map_renewals_total";
+    let alone = Watched::start(&[]).await;
+    assert_eq!(alone.metrics().find(renewals), None);
+
+    let valkey = Server::start().await.unwrap();
+    let password = ["config", "set", "requirepass", "secret"];
+    valkey.cli(&password).await.unwrap();
+    let url = valkey.url();
+    let watched = Watched::start(&[("VALKEY_NODES", &url), ("VALKEY_PASSWORD", "wrong")]).await;
+    let mut haproxy = watched.haproxy().await;
+    watched
+        .until_asking(
+            "the failure policy answers",
+            async || ask(&mut haproxy, 1, "default").await,
+            |metrics| metrics.get("fallbacks_total{reason=\"error\"}") >= 3.0,
+        )
+        .await;
+    let metrics = watched.metrics();
+    assert_eq!(metrics.get(renewals), 0.0);
+    let breaker = |name: &str| name.contains("breaker_state{");
+    assert!(!watched.get("/metrics").body.lines().any(breaker));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_valkey_is_seen() {
     let valkey = Server::start().await.unwrap();
     let url = valkey.url();

@@ -20,13 +20,12 @@ use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{Client, ConnectionInfo, RedisError, cmd};
+use redis::{ConnectionInfo, RedisError, cmd};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::config::Config;
 use super::script::Call;
-use super::tls::provide_cryptography;
 
 /// How long a connection may take to be made, handshake and script included.
 pub(super) const CONNECT: Duration = Duration::from_millis(250);
@@ -143,24 +142,6 @@ impl ManageConnection for Connector {
 pub(super) async fn answers(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     match connection.send_packed_command(&cmd("PING")).await {
         Err(error) if error.code().is_none() => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a server can be asked at all: connects, logs in, and asks for a `PING`. Waits for as
-/// long as that takes.
-///
-/// # Errors
-/// The reason as text. That the user has no right to `PING` is none.
-pub async fn ping(info: &ConnectionInfo) -> Result<(), String> {
-    provide_cryptography();
-    let asked = async {
-        let client = Client::open(info.clone())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        cmd("PING").exec_async(&mut connection).await
-    };
-    match asked.await {
-        Err(error) if error.code() != Some("NOPERM") => Err(reason(&error)),
         _ => Ok(()),
     }
 }

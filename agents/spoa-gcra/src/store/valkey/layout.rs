@@ -50,28 +50,17 @@ pub(super) async fn ask(
     connection: Option<MultiplexedConnection>,
 ) -> Result<(Layout, Standing), String> {
     let exchange = async {
-        let connection = match connection {
+        let mut connection = match connection {
             Some(connection) => connection,
-            None => connect(info).await?,
+            None => connect(info).await.map_err(|error| reason(&error))?,
         };
-        exchange(connection).await
+        // A lane waits for its answers no longer than the budget; this is in no such hurry.
+        connection.set_response_timeout(CONNECT);
+        told(connection, info).await
     };
-    match timeout(CONNECT, exchange).await {
-        Ok(Ok([info_cluster, cluster_info, slots])) => {
-            let text: String = from_redis_value(info_cluster).map_err(|error| error.to_string())?;
-            if !text.lines().any(|line| line == "cluster_enabled:1") {
-                return Ok((Layout::Standalone, Standing::default()));
-            }
-            match read(slots, host_of(info)) {
-                Some(rows) if !rows.is_empty() => {
-                    Ok((Layout::Cluster(rows), standing(cluster_info)))
-                }
-                _ => Err("tells no hash slots".into()),
-            }
-        }
-        Ok(Err(error)) => Err(reason(&error)),
-        Err(_elapsed) => Err("no answer".into()),
-    }
+    timeout(CONNECT, exchange)
+        .await
+        .unwrap_or_else(|_elapsed| Err("no answer".into()))
 }
 
 async fn connect(info: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
@@ -81,11 +70,35 @@ async fn connect(info: &ConnectionInfo) -> Result<MultiplexedConnection, RedisEr
         .await
 }
 
-/// The replies to `INFO cluster`, `CLUSTER INFO` and `CLUSTER SLOTS`. The latter two may be
-/// errors; a server without a cluster has nothing else to say.
+/// What the node at the other end of this connection, which is to `info`, is part of.
+///
+/// # Errors
+/// As [`ask`]'s.
+pub(super) async fn told(
+    connection: MultiplexedConnection,
+    info: &ConnectionInfo,
+) -> Result<(Layout, Standing), String> {
+    let replies = exchange(connection).await.map_err(|error| reason(&error));
+    let [info_cluster, cluster_info, slots] = replies?;
+    if let Value::ServerError(error) = &info_cluster {
+        return Err(format!("answered {} to INFO", error.code()));
+    }
+    let text: String = from_redis_value(info_cluster).map_err(|error| error.to_string())?;
+    if !text.lines().any(|line| line == "cluster_enabled:1") {
+        return Ok((Layout::Standalone, Standing::default()));
+    }
+    if let Value::ServerError(error) = &slots {
+        return Err(format!("answered {} to CLUSTER SLOTS", error.code()));
+    }
+    match read(slots, host_of(info)) {
+        Some(rows) if !rows.is_empty() => Ok((Layout::Cluster(rows), standing(cluster_info))),
+        _ => Err("tells no hash slots".into()),
+    }
+}
+
+/// The replies to `INFO cluster`, `CLUSTER INFO` and `CLUSTER SLOTS`. Each may be an error; a
+/// server without a cluster has nothing to say but to the first.
 async fn exchange(mut connection: MultiplexedConnection) -> Result<[Value; 3], RedisError> {
-    // A lane waits for its answers no longer than the budget; this is in no such hurry.
-    connection.set_response_timeout(CONNECT);
     let mut questions = Pipeline::with_capacity(3);
     questions.cmd("INFO").arg("cluster");
     questions.cmd("CLUSTER").arg("INFO");
@@ -95,10 +108,7 @@ async fn exchange(mut connection: MultiplexedConnection) -> Result<[Value; 3], R
         .await?
         .into_iter();
     let mut reply = || replies.next().unwrap_or(Value::Nil);
-    match reply() {
-        Value::ServerError(error) => Err(error.into()),
-        first => Ok([first, reply(), reply()]),
-    }
+    Ok([reply(), reply(), reply()])
 }
 
 /// Reads the reply to `CLUSTER INFO`. Users without the right to ask give every node the

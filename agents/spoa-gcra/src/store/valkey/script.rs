@@ -123,6 +123,34 @@ pub(super) fn command(job: &Job, count: u64, call: Call, form: Form, cap_millis:
     command
 }
 
+/// The right to load libraries.
+pub(super) const LOAD: &str = "+function|load";
+
+/// The commands that decisions are asked for with, each with the right that it takes: about
+/// this key, and without spending.
+///
+/// A server may not have what it is asked for by name, and says so. [`LOAD`] is for loading
+/// nothing, which it always refuses: a library would be replicated and persisted.
+pub(super) fn rehearsed(call: Call, key: &str) -> [(&'static str, Cmd); 2] {
+    let asks = |name, script| {
+        let mut command = redis::cmd(name);
+        // As in `gcra.lua`: count, cap, increment, burst.
+        command.arg(script).arg(1).arg(key).arg(&[1, 1, 0, 1]);
+        command
+    };
+    match call {
+        Call::EvalSha => [
+            ("+evalsha", asks("EVALSHA", ONE.get_hash())),
+            ("+eval", asks("EVAL", SCRIPT)),
+        ],
+        Call::Fcall => {
+            let mut load = redis::cmd("FUNCTION");
+            load.arg("LOAD").arg("");
+            [("+fcall", asks("FCALL", &FUNCTIONS.one)), (LOAD, load)]
+        }
+    }
+}
+
 /// A library of both scripts, and what its functions are called.
 struct Functions {
     library: String,
