@@ -132,6 +132,20 @@ function troubles(latest) {
   return found;
 }
 
+/** What should not be as it is now. */
+function states(latest) {
+  const found = [];
+  const add = (text) => found.push({ text, bad: true, state: true });
+  if (latest.find("valkey_map_renewals_total").some(({ value }) => value === 0)) {
+    add("no primary of Valkey was found since the start");
+  }
+  for (const { labels } of latest.find("valkey_breaker_state").filter(({ value }) => value > 0)) {
+    if (labels.state !== "closed") add(`${labels.node}: its breaker is ${labels.state.replace("_", " ")}`);
+  }
+  if (latest.sum("policies_stale") > 0) add("the file of policies cannot be used: those read before are in force");
+  return found;
+}
+
 /** Counts of troubles, and when each was last seen to grow. `null`: nothing of this process was
  * read. */
 let seen = null;
@@ -139,10 +153,7 @@ let seen = null;
 function showTroubles(latest, restarted) {
   const first = seen === null || restarted;
   if (first) seen = new Map();
-  const found = troubles(latest);
-  for (const { node, state } of latest.find("valkey_breaker_state").filter(({ value }) => value > 0).map(({ labels }) => labels)) {
-    if (state !== "closed") found.unshift({ text: `${node}: its breaker is ${state.replace("_", " ")}`, bad: true, state: true });
-  }
+  const found = [...states(latest), ...troubles(latest)];
   for (const trouble of found) {
     // One that is new has begun since the last reading; what the first one holds, at any time.
     const before = seen.get(trouble.text) ?? { count: first ? trouble.count : 0 };

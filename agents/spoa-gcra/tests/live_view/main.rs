@@ -30,6 +30,7 @@ async fn the_live_view() {
     numbers::a_policy_that_leaves(&mut browser).await;
     numbers::the_most_limited_clients(&mut browser).await;
     valkeys::a_lost_primary_is_seen(&mut browser).await;
+    valkeys::none_that_is_reached_is_said(&mut browser).await;
     restart::is_said_and_survived(&mut browser).await;
     reading::on_a_phone(&mut browser).await;
     reading::by_keyboard(&mut browser).await;

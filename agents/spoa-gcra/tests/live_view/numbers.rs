@@ -250,6 +250,12 @@ pub(crate) async fn a_policy_that_leaves(browser: &mut Browser) {
         sleep(Duration::from_millis(50)).await;
     };
     assert!(said.split("; ").any(|rate| rate != "0/s"), "{said}");
+
+    // What is in force is not what the file says.
+    fs::write(&file, "nonsense").unwrap();
+    view.agent.signal(Signal::HUP).unwrap();
+    let stale = "the file of policies cannot be used";
+    view.until_it_says("#troubles", stale).await;
     view.nothing_went_wrong().await;
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use spop_testkit::browser::Browser;
+use spop_testkit::port::free_addr;
 use spop_testkit::valkey::Cluster;
 
 use crate::view::{PATIENCE, View, ask};
@@ -59,5 +60,13 @@ pub(crate) async fn a_lost_primary_is_seen(browser: &mut Browser) {
     view.until("two primaries", &good).await;
     cluster.node(0).restart().await.unwrap();
     view.until("all primaries again", &closed).await;
+    view.nothing_went_wrong().await;
+}
+
+pub(crate) async fn none_that_is_reached_is_said(browser: &mut Browser) {
+    let nowhere = format!("redis://{}", free_addr().unwrap());
+    let mut view = View::open(browser, &[("VALKEY_NODES", &nowhere)]).await;
+    view.until_it_says("#troubles", "no primary of Valkey")
+        .await;
     view.nothing_went_wrong().await;
 }
