@@ -111,17 +111,17 @@ fn subscriber(directives: &Directives, format: Format, traces: &Traces) -> impl 
     let subscriber = subscriber.with(traces.layer());
     #[cfg(not(feature = "otel"))]
     let _ = traces;
+    let filter = EnvFilter::new(&directives.0).add_directive(hidden_lines());
     let shown = match format {
         Format::Text => {
             let lines = lines::layer().with_writer(io::stderr);
             let lines = lines.with_ansi(io::stderr().is_terminal());
-            filtered(lines, EnvFilter::new(&directives.0)).boxed()
+            filtered(lines, filter).boxed()
         }
         Format::Json => {
             let lines = lines::layer().with_writer(io::stderr).json();
             let lines = lines.flatten_event(true).with_current_span(false);
-            let filter = EnvFilter::new(&directives.0).add_directive(announcements());
-            filtered(lines, filter).boxed()
+            filtered(lines, filter.add_directive(announcements())).boxed()
         }
     };
     subscriber.with(shown)
@@ -138,11 +138,19 @@ where
     lines.with_filter(filter.and(no_trace).and(Throttle::default()))
 }
 
-/// More specific than what anybody sets for this crate.
 fn announcements() -> Directive {
-    let everything = Directive::from(LevelFilter::INFO);
-    let parsed = format!("{ANNOUNCEMENT}=info").parse();
-    parsed.unwrap_or(everything)
+    always(ANNOUNCEMENT, LevelFilter::INFO)
+}
+
+/// What passed the filter, and was not shown for the throttle's sake, is told of.
+fn hidden_lines() -> Directive {
+    always(throttle::TARGET, LevelFilter::WARN)
+}
+
+/// More specific than what anybody sets for this crate.
+fn always(target: &str, level: LevelFilter) -> Directive {
+    let parsed = format!("{target}={level}").parse();
+    parsed.unwrap_or_else(|_| level.into())
 }
 
 impl Log {
@@ -160,6 +168,9 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use tracing::subscriber::with_default;
+    use tracing::{Level, enabled};
+
     use super::*;
 
     #[test]
@@ -188,19 +199,37 @@ mod tests {
         assert_eq!(announcements().to_string(), format!("{ANNOUNCEMENT}=info"));
     }
 
+    #[test]
+    fn hidden_lines_are_told_of_whatever_is_shown() {
+        for format in [Format::Text, Format::Json] {
+            for directives in ["off", "error", "spop_server=warn", "spoa_process::log=off"] {
+                let directives = directives.parse().unwrap();
+                let subscriber = subscriber(&directives, format, &Traces::off());
+                let (told, shown) = with_default(subscriber, || {
+                    (
+                        enabled!(target: throttle::TARGET, Level::WARN),
+                        enabled!(target: "spoa_process::log", Level::WARN),
+                    )
+                });
+                assert_eq!((told, shown), (true, false), "{directives} {format}");
+            }
+        }
+    }
+
     /// What is below it costs one comparison, at each place that logs.
     #[test]
     fn the_limit_of_levels_is_known() {
         for format in [Format::Text, Format::Json] {
             for (directives, expected) in [
+                ("off", LevelFilter::OFF),
                 ("", LevelFilter::WARN),
                 ("spop_server=debug", LevelFilter::DEBUG),
             ] {
                 let directives = directives.parse().unwrap();
                 let subscriber = subscriber(&directives, format, &Traces::off());
-                // Announcements.
+                // What passes always.
                 let least = match format {
-                    Format::Text => LevelFilter::OFF,
+                    Format::Text => LevelFilter::WARN,
                     Format::Json => LevelFilter::INFO,
                 };
                 let hint = subscriber.max_level_hint();
