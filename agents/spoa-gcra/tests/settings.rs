@@ -106,6 +106,13 @@ fn words() {
         &[("RUST_LOG", "spoa_gcra=loud")],
         &["RUST_LOG=\"spoa_gcra=loud\""],
     );
+    refused(
+        &[("RUST_LOG", "warning")],
+        &[
+            "RUST_LOG=\"warning\"",
+            "off, error, warn, info, debug, trace",
+        ],
+    );
 }
 
 #[test]

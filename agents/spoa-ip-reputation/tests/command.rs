@@ -250,6 +250,11 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             "<TOKIO_WORKER_THREADS>': invalid digit",
         ),
         ("RUST_LOG", "a=b=c", "<RUST_LOG>': "),
+        (
+            "RUST_LOG",
+            "warning",
+            "<RUST_LOG>': \"warning\" is neither off, error, warn, info, debug, trace nor ",
+        ),
         ("SPOE_ADDR", "", "<SPOE_ADDR>': no port"),
         ("SPOA_ADMIN_ADDR", "", "<SPOA_ADMIN_ADDR>': no port"),
         (

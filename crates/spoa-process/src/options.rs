@@ -38,7 +38,8 @@ pub struct Options {
     #[arg(long, env, default_value_t = threads(), value_parser = value_parser!(u16).range(1..=1024))]
     pub tokio_worker_threads: u16,
 
-    /// What is logged: off, error, warn, info, debug, trace, or TARGET=LEVEL,…
+    /// What is logged: off, error, warn, info, debug, trace, or TARGET=LEVEL,…; what is not
+    /// named is at warn.
     #[arg(long, env, default_value_t)]
     pub rust_log: Directives,
 

@@ -294,7 +294,7 @@ pub(super) static LOG: Setting = Setting {
     unit: "",
     default: "warn",
     accepts: Accepts::Text("off, error, warn, info, debug, trace, or TARGET=LEVEL,…"),
-    meaning: "what is logged",
+    meaning: "what is logged; what is not named is at warn",
 };
 
 pub(super) static LOG_FORMAT: Setting = Setting {

@@ -278,8 +278,12 @@ fn bad_log_directives_are_refused() {
     }
     let log = load(&[("RUST_LOG", "")]).unwrap().log;
     assert_eq!(log.to_string(), table::LOG.default);
+    // As the README has it.
+    let log = load(&[("RUST_LOG", "spoa_gcra::decision=debug")]);
+    let in_force = log.unwrap().log.to_string();
+    assert_eq!(in_force, "warn,spoa_gcra::decision=debug");
     refused("SPOA_LOG_FORMAT", "JSON");
-    for bad in ["spoa_gcra=loud", "warn,a=b=c", "=", "warn,[{"] {
+    for bad in ["spoa_gcra=loud", "warn,a=b=c", "=", "warn,[{", "warning"] {
         refused("RUST_LOG", bad);
     }
 }
