@@ -482,6 +482,21 @@ async fn the_health_check_tells_an_agent_that_stops() {
     assert_eq!(asked.status.code(), Some(1));
 }
 
+/// Of a supervisor that does not listen.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_counts_even_if_nothing_can_be_said() {
+    let site = Site::start("", &[]).await;
+    let healthy = site.agent.addr().to_string();
+    let nowhere = spop_testkit::port::free_addr().unwrap().to_string();
+    for (addr, code) in [(&*healthy, 0), (&*nowhere, 1), ("nonsense", 2)] {
+        let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(BINARY);
+        agent::without_settings(&mut command).arg("healthcheck");
+        let command = command.env("SPOE_ADDR", addr).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{addr}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_is_served_and_checked() {
     let dir = tempfile::tempdir().unwrap();

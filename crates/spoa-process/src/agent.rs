@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -115,7 +116,8 @@ pub fn run(
     let ended = match options.command {
         Some(Command::Healthcheck) => match healthcheck(&options.spoe_addr, "--spoe-addr") {
             Ok(line) => {
-                println!("{line}");
+                // The exit code says it to who does not read.
+                let _ = writeln!(io::stdout(), "{line}");
                 Ok(())
             }
             Err(unhealthy) => Err(Failure(unhealthy.into(), 1)),
@@ -136,7 +138,7 @@ pub fn run(
     let Err(Failure(error, code)) = ended else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("{name}: {}", Chain(&*error));
+    let _ = writeln!(io::stderr(), "{name}: {}", Chain(&*error));
     ExitCode::from(code)
 }
 
@@ -199,8 +201,6 @@ impl fmt::Display for Chain<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     /// An error with another one behind it.

@@ -1,5 +1,6 @@
 //! The settings that every agent has, as clap reads them.
 
+use std::io::{self, Write as _};
 use std::process::exit;
 use std::time::Duration;
 
@@ -75,7 +76,8 @@ pub enum Command {
 pub fn parse<A: Parser>(name: &str) -> A {
     A::try_parse().unwrap_or_else(|error| match mistake(name, &error) {
         Some(line) => {
-            eprintln!("{name}: {line}");
+            // The exit code says it to who does not read.
+            let _ = writeln!(io::stderr(), "{name}: {line}");
             exit(2);
         }
         None => error.exit(),
