@@ -240,6 +240,19 @@ fn check_prints_what_would_be_in_force() {
     );
 }
 
+#[test]
+fn misspelt_variables_are_told() {
+    let settings = [("SPOA_RATE_INTERVALL", "1"), ("VALKEY_NODE", "a:1")];
+    let output = run(&["check"], &settings);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    for (name, _) in settings {
+        let told = format!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
+        assert!(said.contains(&told), "{said}");
+    }
+}
+
 fn policies(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();

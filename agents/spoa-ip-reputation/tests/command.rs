@@ -155,6 +155,26 @@ async fn the_start_says_what_is_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_variable_is_told() {
+    let setup = agent::Setup::new(BINARY).set("SPOA_IP_LIST", "100=b.txt");
+    let agent = setup.set("SPOE_AGENT_PORT", "1").start().await.unwrap();
+    let line = agent.process().line("SPOA_IP_LIST", PATIENCE);
+    let line = line.await.unwrap();
+    let end = "SPOA_IP_LIST is set but is no setting of spoa-ip-reputation; see spoa-ip-reputation \
+               --help";
+    assert!(line.ends_with(end), "{line}");
+    // What Kubernetes sets, and what is a setting, is none.
+    agent
+        .process()
+        .line("lists in force", PATIENCE)
+        .await
+        .unwrap();
+    let log = agent.log();
+    let told = log.iter().filter(|line| line.contains("is no setting"));
+    assert_eq!(told.count(), 1, "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn as_json_every_line_is_an_object() {
     let site = Site::start("192.0.2.1\n", &[("SPOA_LOG_FORMAT", "json")]).await;
     site.replace("nonsense\n");

@@ -1,15 +1,19 @@
 //! A whole agent, from what was typed to its exit code.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use clap::{Arg, CommandFactory};
 use spop_server::admin::{Counters, Exposition, PROMETHEUS};
 use spop_server::{Config, Router, ServeError, claim_inherited};
+use tracing::warn;
 
+use crate::environment::unknown_settings;
 use crate::log::{self, Log};
 use crate::options::{Command, Options};
 use crate::serve::runtime;
@@ -100,13 +104,16 @@ impl From<ServeError> for Failure {
 /// Does what was typed: asks a running agent whether it is healthy, or serves what `prepare`
 /// makes until SIGTERM or SIGINT. From `main`, outside any runtime.
 ///
+/// `A` is what [`parse`](crate::parse) read, with `options` in it. A variable of the environment
+/// that begins with `SPOE_` or `SPOA_` and is none of its settings gets a warning at the start.
+///
 /// `prepare` runs before anything listens, inside the runtime that will serve, and may start
 /// tasks there; what it announces later goes to the log that it is given. What it fails with is
 /// printed as one line, each error with the one behind it, and the exit code is 2.
 ///
 /// Lines for operators begin with `name`, the agent's: letters, digits, `-` and `_`. Metrics are
 /// named after it: `my-agent` has `my_agent_spop_notifies_total`.
-pub fn run(
+pub fn run<A: CommandFactory>(
     name: &str,
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
@@ -124,7 +131,7 @@ pub fn run(
         },
         None => match runtime(options.tokio_worker_threads.into()) {
             Ok(runtime) => {
-                let ended = runtime.block_on(serve(name, options, prepare));
+                let ended = runtime.block_on(serve::<A>(name, options, prepare));
                 // A file system or a resolver that hangs is not waited for.
                 runtime.shutdown_background();
                 ended
@@ -142,7 +149,7 @@ pub fn run(
     ExitCode::from(code)
 }
 
-async fn serve(
+async fn serve<A: CommandFactory>(
     name: &str,
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
@@ -150,6 +157,7 @@ async fn serve(
     let started = SystemTime::now();
     let traces = Traces::from_env(name).map_err(Failure::at_start)?;
     let log = log::start_with(&options.rust_log, options.spoa_log_format, &traces);
+    warn_of_unknown_settings(name, &A::command());
     let agent = prepare(log).await.map_err(Failure::at_start)?;
     let listening = listen(&options.spoe_addr, &options.admin_addr())
         .await
@@ -182,6 +190,14 @@ async fn serve(
     let admin = listening.admin().page("/metrics", PROMETHEUS, metrics);
     let served = listening.serve(agent.router, config, admin, log, &start);
     Ok(served.await?)
+}
+
+fn warn_of_unknown_settings(name: &str, command: &clap::Command) {
+    let settings = command.get_arguments().filter_map(Arg::get_env);
+    let settings: Vec<&str> = settings.filter_map(OsStr::to_str).collect();
+    for unknown in unknown_settings(&["SPOE_", "SPOA_"], &settings) {
+        warn!("{unknown} is set but is no setting of {name}; see {name} --help");
+    }
 }
 
 /// An error and what is behind it, in one line.

@@ -18,7 +18,7 @@ use spoa_process::log::{self, Directives, Format};
 use tokio::time::sleep;
 
 /// Set in the child: systemd's socket. This test, started anew, is the agent then.
-const CHILD: &str = "SPOA_TEST_CHILD";
+const CHILD: &str = "TEST_CHILD";
 
 /// For a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);

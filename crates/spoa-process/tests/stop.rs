@@ -15,7 +15,7 @@ use spop_server::{Config, Router};
 use tokio::time::timeout;
 
 /// Set in the child: this test, started anew, is the agent then.
-const CHILD: &str = "SPOA_TEST_CHILD";
+const CHILD: &str = "TEST_CHILD";
 
 /// For a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ struct Arguments {
 fn who_says_that_it_listens_does_not_die_of_sigterm() {
     if env::var_os(CHILD).is_some() {
         let Arguments { options } = Arguments::parse_from(["agent"]);
-        let ended = run("agent", options, async |_log| Ok(Agent::new(Router::new())));
+        let ended = run::<Arguments>("agent", options, async |_log| Ok(Agent::new(Router::new())));
         assert_eq!(ended, ExitCode::SUCCESS);
         return;
     }

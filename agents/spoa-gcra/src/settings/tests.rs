@@ -383,32 +383,6 @@ fn passwords_are_not_shown() {
 }
 
 #[test]
-fn misspelt_variables_are_told_and_service_links_are_not() {
-    let names = [
-        "SPOA_RATE_INTERVALL",
-        "SPOE_ADDRESS",
-        "VALKEY_PASSWORT",
-        "VALKEY_PASSWORD",
-        "VALKEY_PORT_6379_TCP",
-        "VALKEY_SERVICE_HOST",
-        "SPOA_RATE_BURST",
-        "SPOE_ADDR",
-        "PATH",
-        "RUST_LOG",
-        "SPOE_AGENT_SERVICE_HOST",
-        "SPOE_AGENT_SERVICE_PORT",
-        "SPOE_AGENT_SERVICE_PORT_SPOP",
-        "SPOE_AGENT_PORT",
-        "SPOE_AGENT_PORT_9000_TCP",
-        "SPOE_AGENT_PORT_9000_TCP_ADDR",
-    ];
-    assert_eq!(
-        table::unknown(names.map(OsString::from)),
-        ["SPOA_RATE_INTERVALL", "SPOE_ADDRESS", "VALKEY_PASSWORT"]
-    );
-}
-
-#[test]
 fn the_admin_listener_has_an_address_or_is_off() {
     let admin = |value| load(&[("SPOA_ADMIN_ADDR", value)]).unwrap().admin;
     assert_eq!(admin(" off ").addr(), None);
