@@ -1,22 +1,25 @@
 //! A whole agent, from what was typed to its exit code.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Arg, CommandFactory};
-use spop_server::admin::{Counters, Exposition, PROMETHEUS};
-use spop_server::{Config, Router, ServeError, claim_inherited};
+use spop_server::admin::{Admin, Counters, Exposition, PROMETHEUS};
+use spop_server::{Actions, Config, Notify, ServeError, claim_inherited};
+use tower_service::Service;
 use tracing::warn;
 
 use crate::environment::unknown_settings;
 use crate::log::{self, Log};
 use crate::options::{Command, Options};
-use crate::serve::runtime;
+use crate::serve::{Listening, runtime};
 use crate::traces::Traces;
 use crate::{healthcheck, listen};
 
@@ -27,18 +30,54 @@ pub const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 for a failure 
 /// An agent that is ready to listen.
 #[must_use = "it does nothing until it is run"]
 pub struct Agent {
-    router: Router,
+    serve: Serve,
     config: Config,
     version: Option<&'static str>,
     start: String,
     metrics: Box<dyn Fn(&mut Exposition) + Send + Sync>,
 }
 
+/// [`Listening::serve`], with a service whose type is forgotten.
+type Serve = Box<dyn FnOnce(Listening, Config, Admin, Log, String) -> Serving + Send>;
+
+type Serving = Pin<Box<dyn Future<Output = Result<(), ServeError>>>>;
+
 impl Agent {
-    /// One that answers what `router` says.
-    pub fn new(router: Router) -> Self {
+    /// One that answers what `service` says: a [`Router`](spop_server::Router), which the engine
+    /// asks directly, or layers around one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use spoa_process::Agent;
+    /// use spop_server::layer::{DeadlineLayer, RescueLayer, TraceLayer};
+    /// use spop_server::{Actions, FailurePolicy, Request, Router};
+    /// use tower::ServiceBuilder;
+    ///
+    /// async fn check(_request: Request) -> Actions {
+    ///     Actions::new()
+    /// }
+    ///
+    /// let stack = ServiceBuilder::new()
+    ///     .layer(TraceLayer::new())
+    ///     .layer(RescueLayer::new(FailurePolicy::default()))
+    ///     .layer(DeadlineLayer::new(Duration::from_millis(8)))
+    ///     .service(Router::new().message("check-ip", check));
+    /// let agent = Agent::new(stack);
+    /// # let _ = agent;
+    /// ```
+    pub fn new<S>(service: S) -> Self
+    where
+        S: Service<Notify, Response = Actions, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let serve = |listening: Listening, config, admin, log, start: String| -> Serving {
+            Box::pin(async move { listening.serve(service, config, admin, log, &start).await })
+        };
         Self {
-            router,
+            serve: Box::new(serve),
             config: Config::new(),
             version: None,
             start: String::new(),
@@ -78,7 +117,6 @@ impl Agent {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("router", &self.router)
             .field("config", &self.config)
             .field("start", &self.start)
             .finish_non_exhaustive()
@@ -188,7 +226,7 @@ async fn serve<A: CommandFactory>(
         page.text() + &counters.text(&prefix)
     };
     let admin = listening.admin().page("/metrics", PROMETHEUS, metrics);
-    let served = listening.serve(agent.router, config, admin, log, &start);
+    let served = (agent.serve)(listening, config, admin, log, start);
     Ok(served.await?)
 }
 

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use spop_server::admin::{Admin, Readiness};
-use spop_server::{Actions, BoundListener, Config, Notify, Router, ServeError, serve};
+use spop_server::{Actions, BoundListener, Config, Notify, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -92,7 +92,8 @@ impl Listening {
         Admin::new(self.readiness.clone())
     }
 
-    /// Serves until SIGTERM or SIGINT, be it one that came before this, while it listened already;
+    /// Serves what `service` answers, a [`Router`](spop_server::Router) or layers around one, until
+    /// SIGTERM or SIGINT, be it one that came before this, while it listened already;
     /// and then, after `config`'s lame duck, until what is in flight is answered, or its drain
     /// timeout is over.
     ///
@@ -101,14 +102,20 @@ impl Listening {
     ///
     /// # Errors
     /// As [`spop_server::serve()`].
-    pub async fn serve(
+    pub async fn serve<S>(
         self,
-        router: Router,
+        service: S,
         config: Config,
         admin: Admin,
         log: Log,
         start: &str,
-    ) -> Result<(), ServeError> {
+    ) -> Result<(), ServeError>
+    where
+        S: Service<Notify, Response = Actions, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+    {
         let listening = format!("listening on {}", self.addr());
         let Self {
             spop,
@@ -137,13 +144,13 @@ impl Listening {
         #[cfg(feature = "otel")]
         match traces.spans() {
             Some(spans) => {
-                let traced = spans.layer(router);
+                let traced = spans.layer(service);
                 serve_until(stop, spop, traced, config).await?;
             }
-            None => serve_until(stop, spop, router, config).await?,
+            None => serve_until(stop, spop, service, config).await?,
         }
         #[cfg(not(feature = "otel"))]
-        serve_until(stop, spop, router, config).await?;
+        serve_until(stop, spop, service, config).await?;
         let since = stopped.get().map(Instant::elapsed).unwrap_or_default();
         traces.end(longest.saturating_sub(since)).await;
         info!("stopped");
