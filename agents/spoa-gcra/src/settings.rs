@@ -95,7 +95,7 @@ impl Settings {
     /// As [`load`](Self::load).
     pub fn from_env() -> Result<Self, SettingsError> {
         let mut settings = Self::load(|name| std::env::var_os(name))?;
-        settings.unknown = table::unknown(std::env::vars_os().map(|(name, _)| name));
+        settings.unknown = table::unknown();
         Ok(settings)
     }
 

@@ -106,6 +106,13 @@ fn words() {
         &[("RUST_LOG", "spoa_gcra=loud")],
         &["RUST_LOG=\"spoa_gcra=loud\""],
     );
+    refused(
+        &[("RUST_LOG", "warning")],
+        &[
+            "RUST_LOG=\"warning\"",
+            "off, error, warn, info, debug, trace",
+        ],
+    );
 }
 
 #[test]
@@ -231,6 +238,19 @@ fn check_prints_what_would_be_in_force() {
         run(&["check"], &[("SPOA_RATE_TTL", "x")]).status.code(),
         Some(2)
     );
+}
+
+#[test]
+fn misspelt_variables_are_told() {
+    let settings = [("SPOA_RATE_INTERVALL", "1"), ("VALKEY_NODE", "a:1")];
+    let output = run(&["check"], &settings);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    for (name, _) in settings {
+        let told = format!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
+        assert!(said.contains(&told), "{said}");
+    }
 }
 
 fn policies(text: &str) -> tempfile::NamedTempFile {

@@ -33,7 +33,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments: Arguments = parse(NAME);
     let sources = arguments.spoa_ip_lists;
-    run(NAME, arguments.options, async |log| {
+    run::<Arguments>(NAME, arguments.options, async |log| {
         let files = sources.files();
         let lists = Watched::start("lists", files, log, move || Lists::read(&sources))?;
         let reputation = Arc::new(Reputation::new(Arc::clone(&lists)));

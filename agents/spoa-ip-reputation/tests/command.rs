@@ -155,6 +155,26 @@ async fn the_start_says_what_is_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_variable_is_told() {
+    let setup = agent::Setup::new(BINARY).set("SPOA_IP_LIST", "100=b.txt");
+    let agent = setup.set("SPOE_AGENT_PORT", "1").start().await.unwrap();
+    let line = agent.process().line("SPOA_IP_LIST", PATIENCE);
+    let line = line.await.unwrap();
+    let end = "SPOA_IP_LIST is set but is no setting of spoa-ip-reputation; see spoa-ip-reputation \
+               --help";
+    assert!(line.ends_with(end), "{line}");
+    // What Kubernetes sets, and what is a setting, is none.
+    agent
+        .process()
+        .line("lists in force", PATIENCE)
+        .await
+        .unwrap();
+    let log = agent.log();
+    let told = log.iter().filter(|line| line.contains("is no setting"));
+    assert_eq!(told.count(), 1, "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn as_json_every_line_is_an_object() {
     let site = Site::start("192.0.2.1\n", &[("SPOA_LOG_FORMAT", "json")]).await;
     site.replace("nonsense\n");
@@ -250,6 +270,11 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             "<TOKIO_WORKER_THREADS>': invalid digit",
         ),
         ("RUST_LOG", "a=b=c", "<RUST_LOG>': "),
+        (
+            "RUST_LOG",
+            "warning",
+            "<RUST_LOG>': \"warning\" is neither off, error, warn, info, debug, trace nor ",
+        ),
         ("SPOE_ADDR", "", "<SPOE_ADDR>': no port"),
         ("SPOA_ADMIN_ADDR", "", "<SPOA_ADMIN_ADDR>': no port"),
         (
@@ -475,6 +500,21 @@ async fn the_health_check_tells_an_agent_that_stops() {
     let nowhere = spop_testkit::port::free_addr().unwrap().to_string();
     let asked = run(&["healthcheck"], &[("SPOE_ADDR", &nowhere)]);
     assert_eq!(asked.status.code(), Some(1));
+}
+
+/// Of a supervisor that does not listen.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_counts_even_if_nothing_can_be_said() {
+    let site = Site::start("", &[]).await;
+    let healthy = site.agent.addr().to_string();
+    let nowhere = spop_testkit::port::free_addr().unwrap().to_string();
+    for (addr, code) in [(&*healthy, 0), (&*nowhere, 1), ("nonsense", 2)] {
+        let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(BINARY);
+        agent::without_settings(&mut command).arg("healthcheck");
+        let command = command.env("SPOE_ADDR", addr).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{addr}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,25 @@
 //! A whole agent, from what was typed to its exit code.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt;
+use std::io::{self, Write as _};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use spop_server::admin::{Counters, Exposition, PROMETHEUS};
-use spop_server::{Config, Router, ServeError, claim_inherited};
+use clap::{Arg, CommandFactory};
+use spop_server::admin::{Admin, Counters, Exposition, PROMETHEUS};
+use spop_server::{Actions, Config, Notify, ServeError, claim_inherited};
+use tower_service::Service;
+use tracing::warn;
 
+use crate::environment::unknown_settings;
 use crate::log::{self, Log};
 use crate::options::{Command, Options};
-use crate::serve::runtime;
+use crate::serve::{Listening, runtime};
 use crate::traces::Traces;
 use crate::{healthcheck, listen};
 
@@ -22,18 +30,54 @@ pub const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 for a failure 
 /// An agent that is ready to listen.
 #[must_use = "it does nothing until it is run"]
 pub struct Agent {
-    router: Router,
+    serve: Serve,
     config: Config,
     version: Option<&'static str>,
     start: String,
     metrics: Box<dyn Fn(&mut Exposition) + Send + Sync>,
 }
 
+/// [`Listening::serve`], with a service whose type is forgotten.
+type Serve = Box<dyn FnOnce(Listening, Config, Admin, Log, String) -> Serving + Send>;
+
+type Serving = Pin<Box<dyn Future<Output = Result<(), ServeError>>>>;
+
 impl Agent {
-    /// One that answers what `router` says.
-    pub fn new(router: Router) -> Self {
+    /// One that answers what `service` says: a [`Router`](spop_server::Router), which the engine
+    /// asks directly, or layers around one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use spoa_process::Agent;
+    /// use spop_server::layer::{DeadlineLayer, RescueLayer, TraceLayer};
+    /// use spop_server::{Actions, FailurePolicy, Request, Router};
+    /// use tower::ServiceBuilder;
+    ///
+    /// async fn check(_request: Request) -> Actions {
+    ///     Actions::new()
+    /// }
+    ///
+    /// let stack = ServiceBuilder::new()
+    ///     .layer(TraceLayer::new())
+    ///     .layer(RescueLayer::new(FailurePolicy::default()))
+    ///     .layer(DeadlineLayer::new(Duration::from_millis(8)))
+    ///     .service(Router::new().message("check-ip", check));
+    /// let agent = Agent::new(stack);
+    /// # let _ = agent;
+    /// ```
+    pub fn new<S>(service: S) -> Self
+    where
+        S: Service<Notify, Response = Actions, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let serve = |listening: Listening, config, admin, log, start: String| -> Serving {
+            Box::pin(async move { listening.serve(service, config, admin, log, &start).await })
+        };
         Self {
-            router,
+            serve: Box::new(serve),
             config: Config::new(),
             version: None,
             start: String::new(),
@@ -73,7 +117,6 @@ impl Agent {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("router", &self.router)
             .field("config", &self.config)
             .field("start", &self.start)
             .finish_non_exhaustive()
@@ -99,13 +142,16 @@ impl From<ServeError> for Failure {
 /// Does what was typed: asks a running agent whether it is healthy, or serves what `prepare`
 /// makes until SIGTERM or SIGINT. From `main`, outside any runtime.
 ///
+/// `A` is what [`parse`](crate::parse) read, with `options` in it. A variable of the environment
+/// that begins with `SPOE_` or `SPOA_` and is none of its settings gets a warning at the start.
+///
 /// `prepare` runs before anything listens, inside the runtime that will serve, and may start
 /// tasks there; what it announces later goes to the log that it is given. What it fails with is
 /// printed as one line, each error with the one behind it, and the exit code is 2.
 ///
 /// Lines for operators begin with `name`, the agent's: letters, digits, `-` and `_`. Metrics are
 /// named after it: `my-agent` has `my_agent_spop_notifies_total`.
-pub fn run(
+pub fn run<A: CommandFactory>(
     name: &str,
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
@@ -115,14 +161,15 @@ pub fn run(
     let ended = match options.command {
         Some(Command::Healthcheck) => match healthcheck(&options.spoe_addr, "--spoe-addr") {
             Ok(line) => {
-                println!("{line}");
+                // The exit code says it to who does not read.
+                let _ = writeln!(io::stdout(), "{line}");
                 Ok(())
             }
             Err(unhealthy) => Err(Failure(unhealthy.into(), 1)),
         },
         None => match runtime(options.tokio_worker_threads.into()) {
             Ok(runtime) => {
-                let ended = runtime.block_on(serve(name, options, prepare));
+                let ended = runtime.block_on(serve::<A>(name, options, prepare));
                 // A file system or a resolver that hangs is not waited for.
                 runtime.shutdown_background();
                 ended
@@ -136,11 +183,11 @@ pub fn run(
     let Err(Failure(error, code)) = ended else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("{name}: {}", Chain(&*error));
+    let _ = writeln!(io::stderr(), "{name}: {}", Chain(&*error));
     ExitCode::from(code)
 }
 
-async fn serve(
+async fn serve<A: CommandFactory>(
     name: &str,
     options: Options,
     prepare: impl AsyncFnOnce(Log) -> Result<Agent, Box<dyn Error + Send + Sync>>,
@@ -148,6 +195,7 @@ async fn serve(
     let started = SystemTime::now();
     let traces = Traces::from_env(name).map_err(Failure::at_start)?;
     let log = log::start_with(&options.rust_log, options.spoa_log_format, &traces);
+    warn_of_unknown_settings(name, &A::command());
     let agent = prepare(log).await.map_err(Failure::at_start)?;
     let listening = listen(&options.spoe_addr, &options.admin_addr())
         .await
@@ -178,8 +226,16 @@ async fn serve(
         page.text() + &counters.text(&prefix)
     };
     let admin = listening.admin().page("/metrics", PROMETHEUS, metrics);
-    let served = listening.serve(agent.router, config, admin, log, &start);
+    let served = (agent.serve)(listening, config, admin, log, start);
     Ok(served.await?)
+}
+
+fn warn_of_unknown_settings(name: &str, command: &clap::Command) {
+    let settings = command.get_arguments().filter_map(Arg::get_env);
+    let settings: Vec<&str> = settings.filter_map(OsStr::to_str).collect();
+    for unknown in unknown_settings(&["SPOE_", "SPOA_"], &settings) {
+        warn!("{unknown} is set but is no setting of {name}; see {name} --help");
+    }
 }
 
 /// An error and what is behind it, in one line.
@@ -199,8 +255,6 @@ impl fmt::Display for Chain<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     /// An error with another one behind it.

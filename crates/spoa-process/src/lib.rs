@@ -38,14 +38,14 @@
 //!
 //! fn main() -> ExitCode {
 //!     let Arguments { options } = parse("my-agent");
-//!     run("my-agent", options, async |_log| {
+//!     run::<Arguments>("my-agent", options, async |_log| {
 //!         Ok(Agent::new(Router::new().message("check-home", check)))
 //!     })
 //! }
 //! ```
 //!
 //! An agent with a way of its own to read settings takes the parts: [`Listen`], [`AdminAddr`],
-//! [`log::start`], [`Traces`](traces::Traces), [`runtime`], [`listen()`]. It begins with
+//! [`unknown_settings`], [`log::start`], [`Traces`](traces::Traces), [`runtime`], [`listen()`]. It begins with
 //! [`spop_server::claim_inherited`].
 
 #![forbid(unsafe_code)]
@@ -58,6 +58,7 @@ struct Readme;
 
 mod admin_addr;
 mod agent;
+mod environment;
 mod healthcheck;
 mod listen;
 pub mod log;
@@ -70,6 +71,7 @@ mod watch;
 
 pub use admin_addr::AdminAddr;
 pub use agent::{Agent, EXIT_CODES, run};
+pub use environment::unknown_settings;
 pub use healthcheck::{Unhealthy, healthcheck};
 pub use listen::{HostAndPort, Listen};
 pub use options::{Command, Options, parse};

@@ -1,5 +1,6 @@
 //! What is logged, and how: to standard error, as text or JSON.
 
+mod directives;
 mod throttle;
 
 use std::fmt;
@@ -7,46 +8,18 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::str::FromStr;
 
 use tracing::{Subscriber, info};
-use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, ParseError, filter_fn};
+use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
 
+pub use self::directives::{Directives, DirectivesError};
 use self::throttle::Throttle;
 use crate::traces::{self, Traces};
 
 /// The target of what is announced, which is shown whatever `RUST_LOG` says.
 const ANNOUNCEMENT: &str = "spoa_process::announcement";
-
-/// `RUST_LOG`: `off`, `error`, `warn`, `info`, `debug`, `trace`, or `TARGET=LEVEL,…`, as
-/// [`EnvFilter`] has it. An empty text is the default, `warn`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directives(String);
-
-impl Default for Directives {
-    fn default() -> Self {
-        Self("warn".to_owned())
-    }
-}
-
-impl FromStr for Directives {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        EnvFilter::builder().parse(text)?;
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Directives {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// `SPOA_LOG_FORMAT`: what a line is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,20 +84,28 @@ fn subscriber(directives: &Directives, format: Format, traces: &Traces) -> impl 
     let subscriber = subscriber.with(traces.layer());
     #[cfg(not(feature = "otel"))]
     let _ = traces;
+    let filter = filter(directives, format);
     let shown = match format {
         Format::Text => {
             let lines = lines::layer().with_writer(io::stderr);
             let lines = lines.with_ansi(io::stderr().is_terminal());
-            filtered(lines, EnvFilter::new(&directives.0)).boxed()
+            filtered(lines, filter).boxed()
         }
         Format::Json => {
             let lines = lines::layer().with_writer(io::stderr).json();
             let lines = lines.flatten_event(true).with_current_span(false);
-            let filter = EnvFilter::new(&directives.0).add_directive(announcements());
             filtered(lines, filter).boxed()
         }
     };
     subscriber.with(shown)
+}
+
+fn filter(directives: &Directives, format: Format) -> EnvFilter {
+    let filter = directives.filter().add_directive(hidden_lines());
+    match format {
+        Format::Text => filter,
+        Format::Json => filter.add_directive(announcements()),
+    }
 }
 
 fn filtered<S>(lines: impl Layer<S>, filter: EnvFilter) -> impl Layer<S>
@@ -138,11 +119,19 @@ where
     lines.with_filter(filter.and(no_trace).and(Throttle::default()))
 }
 
-/// More specific than what anybody sets for this crate.
 fn announcements() -> Directive {
-    let everything = Directive::from(LevelFilter::INFO);
-    let parsed = format!("{ANNOUNCEMENT}=info").parse();
-    parsed.unwrap_or(everything)
+    always(ANNOUNCEMENT, LevelFilter::INFO)
+}
+
+/// What passed the filter, and was not shown for the throttle's sake, is told of.
+fn hidden_lines() -> Directive {
+    always(throttle::TARGET, LevelFilter::WARN)
+}
+
+/// More specific than what anybody sets for this crate.
+fn always(target: &str, level: LevelFilter) -> Directive {
+    let parsed = format!("{target}={level}").parse();
+    parsed.unwrap_or_else(|_| level.into())
 }
 
 impl Log {
@@ -160,20 +149,14 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::{Arc, Mutex};
 
-    #[test]
-    fn directives_are_checked_and_kept_as_they_are() {
-        for (text, kept) in [
-            ("", "warn"),
-            ("off", "off"),
-            ("info,spoa_process=trace", "info,spoa_process=trace"),
-        ] {
-            let directives: Directives = text.parse().unwrap();
-            assert_eq!(directives.to_string(), kept);
-        }
-        assert!("a=b=c".parse::<Directives>().is_err());
-    }
+    use tracing::subscriber::with_default;
+    use tracing::{Event, warn};
+    use tracing_subscriber::layer::Context;
+    use tracing_subscriber::registry;
+
+    use super::*;
 
     #[test]
     fn formats_are_read_as_they_are_shown() {
@@ -188,19 +171,52 @@ mod tests {
         assert_eq!(announcements().to_string(), format!("{ANNOUNCEMENT}=info"));
     }
 
+    #[test]
+    fn hidden_lines_are_told_of_whatever_is_shown() {
+        for format in [Format::Text, Format::Json] {
+            for directives in [
+                "off",
+                "error",
+                "off,spop_server=warn",
+                "spoa_process::log=off",
+            ] {
+                let directives = directives.parse().unwrap();
+                let lines = Targets::default();
+                let shown = filtered(lines.clone(), filter(&directives, format));
+                with_default(registry().with(shown), || {
+                    warn!(target: throttle::TARGET, "lines were not shown");
+                    warn!(target: "spoa_process::log", "a line");
+                });
+                let shown = lines.0.lock().unwrap();
+                assert_eq!(*shown, [throttle::TARGET], "{directives} {format}");
+            }
+        }
+    }
+
+    /// Of what is shown.
+    #[derive(Clone, Default)]
+    struct Targets(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: Subscriber> Layer<S> for Targets {
+        fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+            self.0.lock().unwrap().push(event.metadata().target());
+        }
+    }
+
     /// What is below it costs one comparison, at each place that logs.
     #[test]
     fn the_limit_of_levels_is_known() {
         for format in [Format::Text, Format::Json] {
             for (directives, expected) in [
+                ("off", LevelFilter::OFF),
                 ("", LevelFilter::WARN),
                 ("spop_server=debug", LevelFilter::DEBUG),
             ] {
                 let directives = directives.parse().unwrap();
                 let subscriber = subscriber(&directives, format, &Traces::off());
-                // Announcements.
+                // What passes always.
                 let least = match format {
-                    Format::Text => LevelFilter::OFF,
+                    Format::Text => LevelFilter::WARN,
                     Format::Json => LevelFilter::INFO,
                 };
                 let hint = subscriber.max_level_hint();

@@ -1,5 +1,6 @@
 //! The settings that every agent has, as clap reads them.
 
+use std::io::{self, Write as _};
 use std::process::exit;
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ pub struct Options {
     #[arg(long, env, default_value_t = threads(), value_parser = value_parser!(u16).range(1..=1024))]
     pub tokio_worker_threads: u16,
 
-    /// What is logged: off, error, warn, info, debug, trace, or TARGET=LEVEL,…
+    /// What is logged: off, error, warn, info, debug, trace, or TARGET=LEVEL,…; what is not
+    /// named is at warn.
     #[arg(long, env, default_value_t)]
     pub rust_log: Directives,
 
@@ -74,7 +76,8 @@ pub enum Command {
 pub fn parse<A: Parser>(name: &str) -> A {
     A::try_parse().unwrap_or_else(|error| match mistake(name, &error) {
         Some(line) => {
-            eprintln!("{name}: {line}");
+            // The exit code says it to who does not read.
+            let _ = writeln!(io::stderr(), "{name}: {line}");
             exit(2);
         }
         None => error.exit(),

@@ -8,14 +8,14 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use spop_server::admin::{Admin, Readiness};
-use spop_server::{Actions, BoundListener, Config, Notify, Router, ServeError, serve};
+use spop_server::{Actions, BoundListener, Config, Notify, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 #[cfg(feature = "otel")]
 use tower_layer::Layer as _;
 use tower_service::Service;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::log::Log;
 use crate::systemd;
@@ -48,15 +48,21 @@ pub fn runtime(threads: usize) -> io::Result<Runtime> {
 pub struct Listening {
     spop: BoundListener,
     admin: Option<(TcpListener, SocketAddr)>,
+    stop: StopSignals,
     readiness: Readiness,
     traces: Traces,
 }
 
 impl Listening {
-    pub(crate) fn new(spop: BoundListener, admin: Option<(TcpListener, SocketAddr)>) -> Self {
+    pub(crate) fn new(
+        spop: BoundListener,
+        admin: Option<(TcpListener, SocketAddr)>,
+        stop: StopSignals,
+    ) -> Self {
         Self {
             spop,
             admin,
+            stop,
             readiness: Readiness::default(),
             traces: Traces::off(),
         }
@@ -86,26 +92,35 @@ impl Listening {
         Admin::new(self.readiness.clone())
     }
 
-    /// Serves until SIGTERM or SIGINT, and then, after `config`'s lame duck, until what is in
-    /// flight is answered, or its drain timeout is over.
+    /// Serves what `service` answers, a [`Router`](spop_server::Router) or layers around one, until
+    /// SIGTERM or SIGINT, be it one that came before this, while it listened already;
+    /// and then, after `config`'s lame duck, until what is in flight is answered, or its drain
+    /// timeout is over.
     ///
     /// `start` is announced once it serves, by `log`: what operators want to know at the start,
     /// beginning with where the agent listens.
     ///
     /// # Errors
     /// As [`spop_server::serve()`].
-    pub async fn serve(
+    pub async fn serve<S>(
         self,
-        router: Router,
+        service: S,
         config: Config,
         admin: Admin,
         log: Log,
         start: &str,
-    ) -> Result<(), ServeError> {
+    ) -> Result<(), ServeError>
+    where
+        S: Service<Notify, Response = Actions, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+    {
         let listening = format!("listening on {}", self.addr());
         let Self {
             spop,
             admin: listener,
+            stop: signals,
             readiness,
             traces,
         } = self;
@@ -120,7 +135,7 @@ impl Listening {
         let stop = {
             let stopped = Arc::clone(&stopped);
             async move {
-                stop_signal().await;
+                signals.first().await;
                 let _ = stopped.set(Instant::now());
                 systemd::stopping(longest);
                 readiness.set(false);
@@ -129,13 +144,13 @@ impl Listening {
         #[cfg(feature = "otel")]
         match traces.spans() {
             Some(spans) => {
-                let traced = spans.layer(router);
+                let traced = spans.layer(service);
                 serve_until(stop, spop, traced, config).await?;
             }
-            None => serve_until(stop, spop, router, config).await?,
+            None => serve_until(stop, spop, service, config).await?,
         }
         #[cfg(not(feature = "otel"))]
-        serve_until(stop, spop, router, config).await?;
+        serve_until(stop, spop, service, config).await?;
         let since = stopped.get().map(Instant::elapsed).unwrap_or_default();
         traces.end(longest.saturating_sub(since)).await;
         info!("stopped");
@@ -161,20 +176,27 @@ where
         .await
 }
 
-/// The first SIGTERM or SIGINT. A process that cannot hear one of them lives on the other.
-async fn stop_signal() {
-    let heard = async |kind: SignalKind, name: &str| match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-            info!("{name}: failing health checks, answering what is in flight, then ending");
-        }
-        Err(error) => {
-            warn!(%error, "cannot listen for {name}");
-            std::future::pending().await
-        }
-    };
-    tokio::select! {
-        () = heard(SignalKind::terminate(), "SIGTERM") => {}
-        () = heard(SignalKind::interrupt(), "SIGINT") => {}
+/// SIGTERM and SIGINT, which do not kill from here on.
+#[derive(Debug)]
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(crate) fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The first of them, also of those that came meanwhile.
+    async fn first(mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        info!("{name}: failing health checks, answering what is in flight, then ending");
     }
 }

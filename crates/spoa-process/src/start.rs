@@ -7,7 +7,7 @@ use spop_server::{BoundListener, Endpoint, ListenError};
 use tokio::net::{TcpListener, lookup_host};
 use tracing::warn;
 
-use crate::serve::Listening;
+use crate::serve::{Listening, StopSignals};
 use crate::{AdminAddr, Listen};
 
 /// Why the agent does not start. One line, which names the variable, its value and what to
@@ -42,9 +42,13 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The system does not let it listen for SIGTERM and SIGINT.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
 }
 
-/// Listens on both.
+/// Listens on both, and before that for SIGTERM and SIGINT: from here on they do not end the
+/// process, but [`Listening::serve`].
 ///
 /// A socket of systemd's is looked up in the environment, and taken out of it, unless
 /// [`spop_server::claim_inherited`] has done so: to be called before other threads run, as
@@ -53,8 +57,9 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn listen(spop: &Listen, admin: &AdminAddr) -> Result<Listening, StartError> {
+    let stop = StopSignals::catch().map_err(StartError::Signals)?;
     let spop = listen_spop(spop).await?;
-    Ok(Listening::new(spop, listen_admin(admin).await?))
+    Ok(Listening::new(spop, listen_admin(admin).await?, stop))
 }
 
 /// Listens on `SPOE_ADDR`: of a name's addresses, on the first where that is possible.

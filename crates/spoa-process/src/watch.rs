@@ -16,8 +16,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
-use tracing::error;
+use tokio::time::{Instant, sleep};
+use tracing::{error, warn};
 
 use crate::agent::Chain;
 use crate::log::Log;
@@ -25,6 +25,8 @@ use crate::systemd;
 
 /// Between two looks at the files.
 const POLL: Duration = Duration::from_secs(1);
+/// Until files that could not be used are read again, though they are the same.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// What was read from files, and is read again when they change. The one in force is the last
 /// that could be used.
@@ -32,6 +34,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// A change counts once the files were the same twice, a second apart, and if they still are
 /// after reading: so none is taken half written. SIGHUP reads them at once; systemd is told of
 /// it, and when that is done.
+///
+/// What could not be used is read again each minute, since the reason may pass without a change:
+/// a network's file system that fails, too many open files. The same failure is told once.
 ///
 /// ```
 /// use std::fs;
@@ -89,7 +94,8 @@ impl<T: fmt::Display + Send + Sync + 'static> Watched<T> {
         });
         let taking = Arc::clone(&watched);
         let take = move |result| taking.take(name, log, result);
-        tokio::spawn(watch(files.into(), stamps, hangup, Arc::new(read), take));
+        let read = Arc::new(read);
+        tokio::spawn(watch(name, files.into(), stamps, hangup, read, take));
         Ok(watched)
     }
 
@@ -115,7 +121,8 @@ impl<T> Watched<T> {
         self.in_force.load()
     }
 
-    /// How often changed files could not be used.
+    /// How often the files could not be used. A failure that stays, while nothing changes, counts
+    /// once.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -134,6 +141,7 @@ impl<T: fmt::Debug> fmt::Debug for Watched<T> {
 /// were read before, and `take` gets what came of it. Nothing that asks the file system, which
 /// may be a network, blocks a thread that answers.
 async fn watch<T: Send + 'static>(
+    name: &'static str,
     files: Arc<[PathBuf]>,
     mut before: Stamps,
     mut hangup: Signal,
@@ -145,6 +153,10 @@ async fn watch<T: Send + 'static>(
         spawn_blocking(move || stamps(&files)).await
     };
     let mut seen = before.clone();
+    // When they were read, and why they could not be used, if so.
+    let (mut read_at, mut failure) = (Instant::now(), None);
+    // Whether systemd waits.
+    let mut reloading = false;
     loop {
         let told = tokio::select! {
             heard = hangup.recv() => heard.is_some(),
@@ -154,24 +166,38 @@ async fn watch<T: Send + 'static>(
         let Ok(now) = look().await else { return };
         let settled = now == seen;
         seen.clone_from(&now);
-        if !told && (now == before || !settled) {
+        let changed = now != before;
+        let again = failure.is_some() && read_at.elapsed() >= RETRY;
+        if !told && !(settled && (changed || again)) {
             continue;
         }
         if told {
             systemd::reloading();
+            reloading = true;
         }
-        before = now;
+        (before, read_at) = (now, Instant::now());
         let reading = Arc::clone(&read);
         let result = spawn_blocking(move || reading()).await;
         // One that panics does not end the watch.
         let result = result.unwrap_or_else(|panic| Err(panic.into()));
         let Ok(after) = look().await else { return };
-        // If they are not the same, then once they have settled.
-        if after == before {
+        if after != before {
+            warn!(
+                "{name} changed while they were read, and are read again once they are left alone"
+            );
+            continue;
+        }
+        let known = failure;
+        failure = result
+            .as_ref()
+            .err()
+            .map(|problem| Chain(&**problem).to_string());
+        if told || changed || failure != known {
             take(result);
         }
-        if told {
+        if reloading {
             systemd::reloaded();
+            reloading = false;
         }
     }
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use spoa_process::{Options, run};
 
 /// Set in the child: this test, started anew, is the agent then.
-const CHILD: &str = "SPOA_TEST_CHILD";
+const CHILD: &str = "TEST_CHILD";
 
 /// Becomes the agent, under the shell's own process id, as systemd does it.
 const ACTIVATE: &str = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=spop; exec \"$@\" 3<&0";
@@ -24,7 +24,7 @@ struct Arguments {
 fn the_environment_is_clear_before_anything_is_prepared() {
     if env::var_os(CHILD).is_some() {
         let Arguments { options } = Arguments::parse_from(["agent"]);
-        let ended = run("agent", options, async |_log| {
+        let ended = run::<Arguments>("agent", options, async |_log| {
             let variables = ["LISTEN_PID", "LISTEN_FDS"];
             let left = variables.map(|name| env::var_os(name).is_some());
             Err(format!("left in the environment: {left:?}").into())

@@ -1,8 +1,13 @@
 //! SIGHUP. A test program of its own, since every watch of a process hears it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::env;
 use std::fs;
+use std::iter;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +16,9 @@ use rustix::process::{Signal, getpid, kill_process};
 use spoa_process::Watched;
 use spoa_process::log::{self, Directives, Format};
 use tokio::time::sleep;
+
+/// Set in the child: systemd's socket. This test, started anew, is the agent then.
+const CHILD: &str = "TEST_CHILD";
 
 /// For a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,4 +56,62 @@ async fn files_are_read_each_time_that_somebody_asks() {
     assert_eq!(**watched.load(), "good");
     fs::write(&path, "better").unwrap();
     hang_up(&|| **watched.load() == "better").await;
+}
+
+/// What happened, in the order in which it did: what systemd was told, and each reading.
+#[test]
+fn systemd_waits_for_files_that_change_while_they_are_read() {
+    if let Some(socket) = env::var_os(CHILD) {
+        reload_while_files_change(socket.into());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let told = UnixDatagram::bind(&socket).unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("systemd_waits_for_files_that_change_while_they_are_read")
+        .env(CHILD, &socket)
+        .env("NOTIFY_SOCKET", &socket)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    told.set_nonblocking(true).unwrap();
+    let next = || {
+        let mut message = [0; 4096];
+        let length = told.recv(&mut message).ok()?;
+        let message = String::from_utf8_lossy(&message[..length]).into_owned();
+        Some(message.lines().next()?.to_owned())
+    };
+    let all: Vec<String> = iter::from_fn(next).collect();
+    let expected = ["read 1", "RELOADING=1", "read 2", "read 3", "READY=1"];
+    assert_eq!(all, expected);
+}
+
+/// In the child, which tells `socket` of its readings, too.
+#[tokio::main(flavor = "current_thread")]
+async fn reload_while_files_change(socket: PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "first").unwrap();
+    let (file, readings) = (path.clone(), AtomicUsize::new(0));
+    let log = log::start(&Directives::default(), Format::default());
+    let watched = Watched::start("words", vec![path], log, move || {
+        let reading = readings.fetch_add(1, Ordering::Relaxed) + 1;
+        let tell = UnixDatagram::unbound().unwrap();
+        let message = format!("read {reading}");
+        tell.send_to(message.as_bytes(), &socket).unwrap();
+        if reading == 2 {
+            fs::write(&file, "another").unwrap();
+        }
+        fs::read_to_string(&file)
+    });
+    let watched = watched.unwrap();
+    kill_process(getpid(), Signal::HUP).unwrap();
+    // On this thread nothing comes between what is in force and what systemd is told.
+    let begin = Instant::now();
+    while **watched.load() != "another" {
+        assert!(begin.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -1,7 +1,8 @@
 //! The list of all settings, and what can be said about them from it alone.
 
-use std::ffi::OsString;
 use std::fmt::{self, Write as _};
+
+use spoa_process::unknown_settings;
 
 use crate::gcra::MAX_MICROS;
 use crate::store::denial_cache::MAX_ENTRIES;
@@ -294,7 +295,7 @@ pub(super) static LOG: Setting = Setting {
     unit: "",
     default: "warn",
     accepts: Accepts::Text("off, error, warn, info, debug, trace, or TARGET=LEVEL,…"),
-    meaning: "what is logged",
+    meaning: "what is logged; what is not named is at warn",
 };
 
 pub(super) static LOG_FORMAT: Setting = Setting {
@@ -371,29 +372,9 @@ pub fn help_table() -> String {
     table
 }
 
-/// The names that begin like this agent's settings and are not in [`TABLE`], sorted.
-pub(super) fn unknown(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
-    let mut unknown: Vec<String> = names
-        .into_iter()
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| {
-            ["SPOE_", "SPOA_", "VALKEY_"]
-                .iter()
-                .any(|own| name.starts_with(own))
-        })
-        .filter(|name| TABLE.iter().all(|setting| setting.name != name))
-        .filter(|name| !is_service_link(name))
-        .collect();
-    unknown.sort();
-    unknown
-}
-
-/// Whether Kubernetes made this variable for a service: one called `spoe-agent` gives every
-/// container of its namespace a `SPOE_AGENT_SERVICE_HOST`, a `SPOE_AGENT_PORT_9000_TCP`…
-fn is_service_link(name: &str) -> bool {
-    let numbered = |(_, port): (&str, &str)| port.starts_with(|c: char| c.is_ascii_digit());
-    name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_PORT")
-        || name.contains("_SERVICE_PORT_")
-        || name.split_once("_PORT_").is_some_and(numbered)
+/// The variables of this process that begin like this agent's settings and are not in [`TABLE`],
+/// sorted.
+pub(super) fn unknown() -> Vec<String> {
+    let names: Vec<&str> = TABLE.iter().map(|setting| setting.name).collect();
+    unknown_settings(&["SPOE_", "SPOA_", "VALKEY_"], &names)
 }

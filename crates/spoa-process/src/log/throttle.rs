@@ -21,7 +21,7 @@ const SHOWN: u32 = 10;
 const LONGEST: usize = 100;
 /// The target of the lines that say what was not shown. They are not limited themselves: in
 /// each window there is one for each place at most.
-const TARGET: &str = "spoa_process::log::throttle";
+pub(super) const TARGET: &str = "spoa_process::log::throttle";
 
 /// Lets warnings and errors pass up to the limit, and everything else.
 #[derive(Debug, Clone, Default)]

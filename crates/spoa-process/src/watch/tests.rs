@@ -4,10 +4,15 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use tempfile::TempDir;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber, subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::{Layer, registry};
 
 use super::*;
 use crate::log::{self, Directives, Format};
@@ -19,7 +24,11 @@ struct Site {
     dir: TempDir,
     number: Arc<Watched<u32>>,
     readings: Arc<AtomicUsize>,
+    /// Done before the next reading.
+    before: Arc<Mutex<Option<Act>>>,
 }
+
+type Act = Box<dyn FnOnce() -> Result<(), Problem> + Send>;
 
 impl Site {
     /// With a file that holds a number.
@@ -32,9 +41,12 @@ impl Site {
     fn start_in(dir: TempDir) -> Result<Self, Problem> {
         let path = dir.path().join("file");
         let readings = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&readings);
+        let before = Arc::new(Mutex::new(None::<Act>));
+        let (counted, acting) = (Arc::clone(&readings), Arc::clone(&before));
         let read = move || {
             counted.fetch_add(1, Ordering::Relaxed);
+            let act = acting.lock().unwrap().take();
+            act.map_or(Ok(()), |act| act())?;
             number(&path)
         };
         let files = vec![dir.path().join("file")];
@@ -44,6 +56,7 @@ impl Site {
             dir,
             number,
             readings,
+            before,
         })
     }
 
@@ -56,6 +69,10 @@ impl Site {
         let new = self.dir.path().join("new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.dir.path().join("file")).unwrap();
+    }
+
+    fn before_reading(&self, act: impl FnOnce() -> Result<(), Problem> + Send + 'static) {
+        *self.before.lock().unwrap() = Some(Box::new(act));
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
@@ -74,6 +91,31 @@ impl Site {
     async fn until_failures(&self, failures: u64) {
         let are = |site: &Self| site.number.failures() == failures;
         self.until("it failed", are).await;
+    }
+}
+
+/// What is logged, each line's message.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        if event.metadata().target() == "spoa_process::watch" {
+            event.record(&mut self.clone());
+        }
+    }
+}
+
+impl Visit for Lines {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        assert_eq!(field.name(), "message");
+        self.0.lock().unwrap().push(format!("{value:?}"));
     }
 }
 
@@ -107,7 +149,7 @@ async fn a_file_is_read_once_for_each_change() {
     assert_eq!(site.readings.load(Ordering::Relaxed), 1);
     site.replace("nonsense");
     site.until_failures(1).await;
-    sleep(10 * POLL).await;
+    sleep(RETRY - 10 * POLL).await;
     assert_eq!(site.readings.load(Ordering::Relaxed), 2);
     assert_eq!(site.number.failures(), 1);
 }
@@ -125,6 +167,49 @@ async fn a_file_that_is_being_written_is_left_alone() {
     }
     assert_eq!(site.readings.load(Ordering::Relaxed), 1);
     site.until_number(2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_while_it_was_read_is_told_and_read_again() {
+    let lines = Lines::default();
+    let _guard = subscriber::set_default(registry().with(lines.clone()));
+    let site = Site::start("1").unwrap();
+    let path = site.dir.path().join("file");
+    site.before_reading(move || Ok(fs::write(path, "333")?));
+    site.write("22");
+    site.until_number(333).await;
+    let line = "numbers changed while they were read, and are read again once they are left alone";
+    assert_eq!(lines.all(), [line]);
+    assert_eq!(site.readings.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_passes_needs_no_change() {
+    let site = Site::start("1").unwrap();
+    site.before_reading(|| Err("too many open files".into()));
+    site.write("22");
+    site.until_failures(1).await;
+    assert_eq!(**site.number.load(), 1);
+    site.until_number(22).await;
+    assert_eq!(site.number.failures(), 1);
+    sleep(10 * RETRY).await;
+    assert_eq!(site.readings.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_again_if_it_is_another_one() {
+    let lines = Lines::default();
+    let _guard = subscriber::set_default(registry().with(lines.clone()));
+    let site = Site::start("1").unwrap();
+    site.write("nonsense");
+    let read = |times| move |site: &Site| site.readings.load(Ordering::Relaxed) == times;
+    site.until("it was tried again", read(4)).await;
+    site.before_reading(|| Err("too many open files".into()));
+    site.until("and again", read(6)).await;
+    let nonsense = "numbers stay as they were: invalid digit found in string";
+    let open = "numbers stay as they were: too many open files";
+    assert_eq!(lines.all(), [nonsense, open, nonsense]);
+    assert_eq!(site.number.failures(), 3);
 }
 
 #[tokio::test(start_paused = true)]
