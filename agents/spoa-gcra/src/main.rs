@@ -4,6 +4,7 @@
 
 mod command;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for line in failure.to_string().lines() {
-                eprintln!("spoa-gcra: {line}");
+                // The exit code says it to who does not read.
+                let _ = writeln!(io::stderr(), "spoa-gcra: {line}");
             }
             failure.exit_code()
         }
