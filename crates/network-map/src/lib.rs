@@ -1,8 +1,8 @@
 //! Which value an address has: that of the smallest network that holds it.
 //!
 //! For lists that are made once and asked often, of up to millions of networks. Networks are
-//! cut into ranges that do not overlap, in order: at most two for each network and one, of 4
-//! bytes and a value for IPv4, and 16 and a value for IPv6. A search halves them; it allocates
+//! cut into ranges that do not overlap, in order: at most two for each network and two more, of
+//! 4 bytes and a value for IPv4, and 16 and a value for IPv6. A search halves them; it allocates
 //! nothing.
 //!
 //! ```
@@ -60,6 +60,8 @@ pub use network::{canonical, parse_network};
 /// Networks are taken as [`canonical`]: host bits do not count, and IPv4 within IPv6 is IPv4.
 /// Other networks of IPv6, even `::/0`, say nothing about IPv4. Of equal networks the one with
 /// the highest value counts.
+///
+/// Maps are equal if each address has the same value in both, whatever networks say so.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NetworkMap<V> {
     v4: Ranges<u32, V>,
@@ -83,7 +85,7 @@ impl<V> NetworkMap<V> {
         self.v4.bytes() + self.v6.bytes()
     }
 
-    /// Whether there was no network at all.
+    /// Whether every address has the default: there is no network, or none with another value.
     pub fn is_empty(&self) -> bool {
         self.bytes() == 0
     }
@@ -113,6 +115,10 @@ type Network<A, V> = (A, u8, V, A);
 impl<V: Copy + Default + Ord> FromIterator<(IpNet, V)> for NetworkMap<V> {
     fn from_iter<I: IntoIterator<Item = (IpNet, V)>>(networks: I) -> Self {
         let (mut all_v4, mut all_v6) = (Vec::new(), Vec::new());
+        // Nobody asks for IPv4 here. With one value for it, maps that differ in nothing else are
+        // equal.
+        let [first, last] = [0xffff_0000_0000, 0xffff_ffff_ffff];
+        all_v6.push((first, 96, V::default(), last));
         for (network, value) in networks {
             match canonical(network) {
                 IpNet::V4(v4) => {
@@ -188,15 +194,15 @@ impl<A: Copy + Ord, V: Copy + Default + Ord> Ranges<A, V> {
         let Some(first) = first else {
             return; // behind the last address
         };
-        let value = network.map_or_else(V::default, |(_, value)| *value);
         if self.first.last() == Some(&first) {
+            self.first.pop();
             self.value.pop();
-        } else if self.value.last() == Some(&value) {
-            return;
-        } else {
-            self.first.push(first);
         }
-        self.value.push(value);
+        let value = network.map_or_else(V::default, |(_, value)| *value);
+        if self.value.last().copied().unwrap_or_default() != value {
+            self.first.push(first);
+            self.value.push(value);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use allocation_counter::measure;
 use ipnet::{Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 
@@ -128,6 +129,20 @@ fn a_lookup_allocates_nothing() {
     assert_eq!(measured.count_total, 0);
 }
 
+#[test]
+fn maps_are_equal_whatever_networks_made_them() {
+    for (one, other) in [
+        (
+            &[("10.0.0.0/8", 1), ("10.2.0.0/16", 2), ("10.3.0.0/16", 2)][..],
+            &[("10.0.0.0/8", 1), ("10.2.0.0/15", 2)][..],
+        ),
+        (&[("192.0.2.0/24", 0)], &[]),
+        (&[("::fffe:0:0/95", 1)], &[("::fffe:0:0/96", 1)]),
+    ] {
+        assert_eq!(map(one), map(other));
+    }
+}
+
 /// Networks close together, so that they nest, and their addresses close to their edges.
 fn some_networks() -> impl Strategy<Value = Vec<(IpNet, u8)>> {
     let v4 = (0_u32..1 << 6, 24_u8..=32).prop_map(|(low, prefix)| {
@@ -163,6 +178,24 @@ fn edges(networks: &[(IpNet, u8)]) -> Vec<IpAddr> {
     edges
 }
 
+/// Sixteen networks side by side at each end of IPv4, and those of IPv6 before `::ffff:0:0/96`,
+/// which is IPv4.
+fn atoms() -> Vec<IpNet> {
+    let v4 = |bits| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), 32));
+    let v6 = |block: u128| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(block << 32), 96));
+    let ends = (0..16).chain(u32::MAX - 15..=u32::MAX).map(v4);
+    ends.chain((0xfff0..0xffff).map(v6)).collect()
+}
+
+/// Networks that consist of some of these, and of no others but IPv4 within IPv6.
+fn networks_of(atoms: Vec<IpNet>) -> impl Strategy<Value = Vec<(IpNet, u8)>> {
+    let network = (select(atoms), 0_u8..=4).prop_map(|(atom, wider)| {
+        let prefix = atom.prefix_len() - wider;
+        IpNet::new_assert(atom.addr(), prefix)
+    });
+    vec((network, 0_u8..3), 0..16)
+}
+
 proptest! {
     #[test]
     fn it_finds_what_a_search_through_all_finds(networks in some_networks()) {
@@ -175,5 +208,11 @@ proptest! {
         }
         prop_assert!(map.v4.first.is_sorted_by(|one, next| one < next));
         prop_assert!(map.v6.first.is_sorted_by(|one, next| one < next));
+    }
+    #[test]
+    fn maps_that_agree_on_every_address_are_equal(networks in networks_of(atoms())) {
+        let map: NetworkMap<u8> = networks.into_iter().collect();
+        let alike = atoms().into_iter().map(|atom| (atom, map.get(atom.addr())));
+        prop_assert_eq!(alike.collect::<NetworkMap<u8>>(), map);
     }
 }

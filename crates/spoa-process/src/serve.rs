@@ -130,7 +130,7 @@ impl Listening {
         log.announce(start);
         readiness.set(true);
         systemd::ready(&listening);
-        let longest = config.lame_duck() + config.drain_timeout();
+        let longest = config.lame_duck().saturating_add(config.drain_timeout());
         let stopped = Arc::new(OnceLock::new());
         let stop = {
             let stopped = Arc::clone(&stopped);

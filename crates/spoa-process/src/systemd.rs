@@ -31,7 +31,7 @@ pub fn reloaded() {
 
 /// It stops, which takes at most so long: longer than `TimeoutStopSec=`, if need be.
 pub fn stopping(longest: Duration) {
-    let micros = (longest + MARGIN).as_micros();
+    let micros = longest.saturating_add(MARGIN).as_micros();
     notify(&[
         NotifyState::Stopping,
         NotifyState::ExtendTimeoutUsec(micros.try_into().unwrap_or(u32::MAX)),

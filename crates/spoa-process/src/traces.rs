@@ -11,7 +11,7 @@
 //! | `spop.messages` | the messages' names: `check-ip,check-rate` |
 //! | `spop.stream_id`, `spop.frame_id` | as HAProxy counts them |
 //! | `spop.engine_id` | which HAProxy asks |
-//! | `error.type` | `dropped`: the answer came too late. HAProxy got the engine's |
+//! | `error.type` | `dropped`: the answer came too late, and HAProxy got the engine's, or the connection ended; `panic` |
 //!
 //! No span has an address of a client, or another argument's value.
 //!

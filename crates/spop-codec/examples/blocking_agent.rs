@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use spop_codec::{Actions, AgentConfig, AgentConnection, Event, Message, Scope};
 
+/// The most bytes of one write. HAProxy 3.1 and later stall a connection for good when they find
+/// 16 KiB unread on it.
+const WRITE: usize = 8 * 1024;
+
 fn main() -> io::Result<()> {
     let addr = std::env::args().nth(1);
     let listener = TcpListener::bind(addr.as_deref().unwrap_or("127.0.0.1:9000"))?;
@@ -59,8 +63,13 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
                 _ => {}
             }
         }
-        // All that is ready in one write: HAProxy wants its HELLO in one piece.
-        stream.write_all(&agent.transmit().split())?;
+        let output = agent.transmit().split();
+        for bytes in output.chunks(WRITE) {
+            stream.write_all(bytes)?;
+        }
+        if !output.is_empty() {
+            continue; // there may be room again for frames that were read before
+        }
         if closed {
             return Ok(());
         }

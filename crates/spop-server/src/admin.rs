@@ -16,6 +16,16 @@
 //! gets 421 otherwise, wherever else the listener listens: a stranger's name that has been made
 //! to resolve to 127.0.0.1 (DNS rebinding) is of no use to him.
 //!
+//! A connection is for one request. Whoever else reaches the listener cannot keep a prober out by
+//! connections that say nothing:
+//!
+//! | limit | | beyond it |
+//! |---|---|---|
+//! | connections | 16 | the oldest whose request has not come is closed; if all are being answered, new ones wait |
+//! | time for the request to come | 3 s | the connection is closed |
+//! | time of a connection, with its answer | 10 s | the connection is closed |
+//! | request line and headers | 8 KiB | 431 |
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //!
@@ -38,6 +48,7 @@
 //! }
 //! ```
 
+mod connections;
 mod counters;
 mod exposition;
 mod histogram;
@@ -60,11 +71,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
+use connections::{Asked, Connections};
 pub use counters::Counters;
 pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramCounts};
@@ -94,8 +105,6 @@ const PROTECTION: [(HeaderName, &str); 6] = [
     (X_FRAME_OPTIONS, "DENY"),
 ];
 
-/// Connections at a time; further ones wait in the kernel.
-const MAX_CONNECTIONS: usize = 16;
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(3);
 /// How long a connection may last, with the one request that it is for.
@@ -175,11 +184,8 @@ impl Admin {
     /// Serves for ever. Whoever is slow, or asks for too much, is sent away.
     pub async fn serve(self, listener: TcpListener) {
         let admin = Arc::new(self);
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = Connections::default();
         loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                return; // never: nobody closes it
-            };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -189,20 +195,20 @@ impl Admin {
                 }
             };
             let admin = Arc::clone(&admin);
-            tokio::spawn(async move {
-                admin.connection(stream).await;
-                drop(place);
-            });
+            connections
+                .start(async move |asked| admin.connection(stream, asked).await)
+                .await;
         }
     }
 
     /// One request: those who ask come seldom.
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: TcpStream, asked: Asked) {
         // Of the connection: one to 127.0.0.1 comes to a listener on 0.0.0.0, too.
         let local = stream
             .local_addr()
             .is_ok_and(|addr| addr.ip().to_canonical().is_loopback());
         let service = service_fn(async |request: Request<Incoming>| {
+            asked.set();
             let mut response = if local && !is_for_this_machine(request.headers()) {
                 let why = "ask for this listener by its address, or as localhost\n";
                 text(StatusCode::MISDIRECTED_REQUEST, why)

@@ -14,7 +14,8 @@ use crate::observe::Observer;
 const MIN_IN_FLIGHT: usize = 20;
 
 /// Limits and patience of [`serve`](crate::serve()). Every number has a default that suits
-/// HAProxy's own defaults.
+/// HAProxy's own defaults. A time that is longer than the clock can count, as
+/// [`Duration::MAX`] is, never ends.
 #[derive(Clone)]
 pub struct Config {
     pub(crate) agent: AgentConfig,
@@ -182,7 +183,7 @@ impl Config {
     /// use std::time::Duration;
     ///
     /// let config = spop_server::Config::new().with_lame_duck(Duration::from_secs(7));
-    /// let longest = config.lame_duck() + config.drain_timeout();
+    /// let longest = config.lame_duck().saturating_add(config.drain_timeout());
     /// assert_eq!(longest, Duration::from_secs(12));
     /// ```
     pub const fn drain_timeout(&self) -> Duration {

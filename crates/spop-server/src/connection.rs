@@ -144,7 +144,8 @@ pub(crate) async fn run<IO, S>(
 
 /// `age`, give or take a tenth at random: connections that began together do not end so.
 fn around(age: Duration) -> Duration {
-    age.mul_f64(0.9 + 0.2 * fastrand::f64())
+    let seconds = age.as_secs_f64() * (0.9 + 0.2 * fastrand::f64());
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 /// Says that nothing follows, and reads until the peer says the same.

@@ -132,6 +132,7 @@ mod deadline;
 mod failure;
 mod in_flight_limit;
 mod metrics;
+mod passing_panic;
 mod received;
 mod rescue;
 mod trace;

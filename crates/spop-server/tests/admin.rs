@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{self, IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use spop_server::admin::{Admin, Counters, HTML, PROMETHEUS, Readiness};
 use spop_server::{Config, Observer, Request, Router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
 /// How long anything may take that is only a question of time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -236,6 +238,75 @@ async fn who_says_nothing_is_sent_away_and_keeps_nobody_out() {
     assert_eq!(get(addr, "/livez").await.status, 200);
 }
 
+/// More than there is room for, some of them already there when the listener begins to accept.
+/// The clock stands still while a blocking task runs: nobody is sent away for being slow.
+#[tokio::test(start_paused = true)]
+async fn the_oldest_that_says_nothing_gives_way() {
+    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let connect = move || {
+        let stream = net::TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let probe = move || {
+        let mut stream = connect();
+        let head = format!("GET /livez HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let is_alive = |mut stream: net::TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    let early = probe();
+    let mut silent: Vec<_> = (0..40).map(|_| connect()).collect();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    tokio::spawn(Admin::new(Readiness::default()).serve(listener));
+    let asks = spawn_blocking(move || {
+        is_alive(early);
+        silent.extend((0..40).map(|_| connect()));
+        is_alive(probe());
+        // The last that came are left, as many as there is room for beside it.
+        let left = silent.split_off(80 - 15);
+        for mut stream in silent {
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        }
+        for mut stream in left {
+            stream.set_nonblocking(true).unwrap();
+            let error = stream.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        }
+    });
+    asks.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_whether_its_answer_is_read_or_not() {
+    let page = "x".repeat(32 << 20);
+    let size = page.len();
+    let admin = Admin::new(Readiness::default()).page("/big", HTML, move || page.clone());
+    let addr = served(admin).await;
+    let asks = spawn_blocking(move || {
+        let mut stream = net::TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("GET /big HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        stream.set_nonblocking(true).unwrap();
+        stream
+    });
+    let mut stream = TcpStream::from_std(asks.await.unwrap()).unwrap();
+    sleep(Duration::from_secs(10)).await;
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.len() < size, "{}", rest.len());
+}
+
 #[tokio::test]
 async fn the_engine_is_counted() {
     let counters = Arc::new(Counters::default());
@@ -290,7 +361,7 @@ async fn the_engine_is_counted() {
         ])
         .await
         {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(PATIENCE, closed).await.unwrap();

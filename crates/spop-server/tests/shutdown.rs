@@ -67,7 +67,7 @@ async fn it_serves_and_stops_when_idle() {
 
 #[tokio::test]
 async fn what_is_in_flight_is_answered_first() {
-    let server = start(Config::new()).await;
+    let server = start(Config::new().with_drain_timeout(Duration::MAX)).await;
     let mut client = Client::connect(server.addr).await.unwrap();
     client.queue(&slow(1, 300)).unwrap();
     client.queue(&notify(3, "ready")).unwrap();
@@ -84,7 +84,9 @@ async fn what_is_in_flight_is_answered_first() {
 
 #[tokio::test]
 async fn health_checks_fail_first() {
-    let config = Config::new().with_lame_duck(Duration::from_secs(3600));
+    let config = Config::new()
+        .with_lame_duck(Duration::MAX)
+        .with_keepalive(Some(Duration::MAX));
     let server = start(config).await;
     let mut client = Client::connect(server.addr).await.unwrap();
     server.stop.send(()).unwrap();

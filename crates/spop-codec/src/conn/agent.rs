@@ -118,9 +118,10 @@ impl AgentConnection {
 
     /// Takes frames off the front of `input` until one means something to the caller.
     ///
-    /// `None` means: read more, answer more, or wait until [`poll_timeout`](Self::poll_timeout).
-    /// Call again after any of these, and after [`drain`](Self::drain). It takes in no
-    /// NOTIFY while [`wants_read`](Self::wants_read) is false.
+    /// `None` means: read more, answer more, write more, or wait until
+    /// [`poll_timeout`](Self::poll_timeout). Call again after any of these, and after
+    /// [`drain`](Self::drain). It takes in no NOTIFY while [`wants_read`](Self::wants_read) is
+    /// false.
     #[must_use]
     #[inline]
     pub fn poll_event(&mut self, now: Duration, input: &mut BytesMut) -> Option<Event> {

@@ -204,8 +204,8 @@ where
         if self.quiet.is_some_and(|since| now >= since + QUIET) {
             self.give_memory_back();
         }
-        let stalled = self.write_stalled?;
-        (now >= stalled + self.shared.config.write_timeout).then_some(ConnectionEnd::WriteTimeout)
+        let stalled = now - self.write_stalled?;
+        (stalled >= self.shared.config.write_timeout).then_some(ConnectionEnd::WriteTimeout)
     }
 
     fn answer_finished(&mut self, now: Instant) {
@@ -414,13 +414,13 @@ where
         let wakes = self.timer_wakes.as_ref();
         let is_set = !over && wakes.is_some_and(|waker| waker.will_wake(cx.waker()));
         let connection = self.answers.connection.poll_timeout();
-        let connection = connection.map(|due| self.origin + due);
+        let connection = connection.and_then(|due| self.origin.checked_add(due));
         if is_set && self.is_quiet() && connection.is_some_and(|due| self.timer.deadline() <= due) {
             return Poll::Pending; // the idle timeout, which only moves on, is all there is
         }
         let write = self
             .write_stalled
-            .map(|since| since + self.shared.config.write_timeout);
+            .and_then(|since| since.checked_add(self.shared.config.write_timeout));
         let quiet = self
             .holds_memory()
             .then(|| *self.quiet.get_or_insert(now) + QUIET);

@@ -91,8 +91,9 @@ impl<F: Future> InFlight<F> {
             let duty = self.release(index)?;
             return Some((duty, Err(Failure::Overload)));
         }
-        let due = received + self.shared.config.handler_timeout;
-        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        if let Some(due) = self.due(received) {
+            self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        }
         None
     }
 
@@ -143,7 +144,8 @@ impl<F: Future> InFlight<F> {
         }
         let mut overdue = Vec::new();
         for (index, slot) in self.slots.iter().enumerate() {
-            if slot.duty.as_ref().is_some_and(|duty| self.due(duty) <= now) {
+            let due = slot.duty.as_ref().and_then(|duty| self.due(duty.received));
+            if due.is_some_and(|due| due <= now) {
                 overdue.push((slot.number, index));
             }
         }
@@ -159,11 +161,12 @@ impl<F: Future> InFlight<F> {
             }
         }
         let left = self.slots.iter().filter_map(|slot| slot.duty.as_ref());
-        self.next_due = left.map(|duty| self.due(duty)).min();
+        self.next_due = left.filter_map(|duty| self.due(duty.received)).min();
     }
 
-    fn due(&self, duty: &Duty) -> Instant {
-        duty.received + self.shared.config.handler_timeout
+    /// When a future is overdue, if ever.
+    fn due(&self, received: Instant) -> Option<Instant> {
+        received.checked_add(self.shared.config.handler_timeout)
     }
 
     /// When to [`expire`](Self::expire) next.

@@ -13,6 +13,7 @@ use tower::Layer;
 use tower_service::Service;
 
 use super::accessors;
+use super::passing_panic::on_panic;
 use super::received::{Received, since};
 use crate::failure::Failure;
 
@@ -89,7 +90,7 @@ impl fmt::Debug for MetricsLayer {
 pub enum Outcome {
     /// It was answered.
     Answered,
-    /// It failed; a layer above answers it, or the engine does.
+    /// It failed, or panicked; a layer above answers it, or the engine does.
     Failed(Failure),
     /// Nobody waited any longer: its connection ended, or a deadline above this layer.
     Dropped,
@@ -152,13 +153,15 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         // First, so that a call that panics is counted.
-        let sample = Sample {
+        let mut sample = Sample {
             received: request.received(),
             outcome: Outcome::Dropped,
             meter: Arc::clone(&self.meter),
         };
+        let call = || self.inner.call(request);
+        let answer = on_panic(call, || sample.outcome = PANICKED);
         MetricsFuture {
-            answer: self.inner.call(request),
+            answer,
             sample: Some(sample),
         }
     }
@@ -170,6 +173,9 @@ struct Meter {
     name: Box<str>,
     hook: Arc<Hook>,
 }
+
+/// The engine answers it as one.
+const PANICKED: Outcome = Outcome::Failed(Failure::Panic);
 
 /// One request, told when it is dropped.
 struct Sample {
@@ -204,16 +210,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Poll::Ready(answer) = this.answer.poll(cx) else {
-            return Poll::Pending;
+        let mut end = |outcome| {
+            if let Some(mut sample) = this.sample.take() {
+                sample.outcome = outcome;
+            }
         };
-        if let Some(mut sample) = this.sample.take() {
-            sample.outcome = match &answer {
+        let answer = on_panic(|| this.answer.poll(cx), || end(PANICKED));
+        if let Poll::Ready(answer) = &answer {
+            end(match answer {
                 Ok(_) => Outcome::Answered,
                 Err(error) => Outcome::Failed(Failure::of_any(error)),
-            };
+            });
         }
-        Poll::Ready(answer)
+        answer
     }
 }
 

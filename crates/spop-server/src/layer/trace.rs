@@ -14,6 +14,7 @@ use tower_service::Service;
 use tracing::{Level, Span};
 
 use super::accessors;
+use super::passing_panic::on_panic;
 use super::received::{Received, since};
 use crate::failure::Failure;
 use make_span::at_level;
@@ -21,7 +22,7 @@ pub use make_span::{DefaultMakeSpan, MakeSpan};
 
 /// Puts each request in a [`tracing`] span, and says in it, once, how it ended and how long
 /// after it was [received](Received::received): `answered`, or `failed` with the
-/// [`Failure`].
+/// [`Failure`]. A panic is one, too, and goes on. What nobody waits for any more is not told.
 ///
 /// | around | span | fields |
 /// |---|---|---|
@@ -30,7 +31,8 @@ pub use make_span::{DefaultMakeSpan, MakeSpan};
 ///
 /// A span that has the fields `error.type` and `otel.status_code`, as OpenTelemetry names them, is
 /// given them if the request failed: the [`Failure`], or `dropped` where nobody waited for the
-/// answer any more, and `ERROR`. The spans above have neither.
+/// answer any more, since a deadline above was over or the connection had ended; and `ERROR`. The
+/// spans above have neither.
 ///
 /// Values of arguments are never logged, and what is logged of HAProxy's text is escaped.
 /// When no subscriber wants the span, nothing is formatted or allocated and no clock is
@@ -137,7 +139,10 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let span = self.make_span.make_span(&request);
         let received = request.received();
-        let answer = span.in_scope(|| self.inner.call(request));
+        let answer = span.in_scope(|| {
+            let call = || self.inner.call(request);
+            on_panic(call, || failed(&span, self.level, received, Failure::Panic))
+        });
         TraceFuture {
             answer,
             span,
@@ -163,16 +168,24 @@ pin_project! {
     impl<F> PinnedDrop for TraceFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             if !this.ended {
-                failed(&this.span, "dropped");
+                record(&this.span, "dropped");
             }
         }
     }
 }
 
 /// Says so in the fields that a span may have for it.
-fn failed(span: &Span, error: &'static str) {
+fn record(span: &Span, error: &'static str) {
     span.record("error.type", error);
     span.record("otel.status_code", "ERROR");
+}
+
+/// Says so in them, and in the span, which is entered.
+fn failed(span: &Span, level: Level, received: Instant, failure: Failure) {
+    if !span.is_disabled() {
+        record(span, failure.as_str());
+        at_level!(event, level, latency = ?since(received), %failure, "failed");
+    }
 }
 
 impl<F, T, E> Future for TraceFuture<F>
@@ -185,26 +198,23 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _in_span = this.span.enter();
-        let answer = this.answer.poll(cx);
+        let (level, received) = (*this.level, *this.received);
+        let answer = on_panic(
+            || this.answer.poll(cx),
+            || {
+                *this.ended = true;
+                failed(this.span, level, received, Failure::Panic);
+            },
+        );
         *this.ended = answer.is_ready();
-        if let Poll::Ready(answer) = &answer
-            && !this.span.is_disabled()
-        {
-            let received = *this.received;
-            match answer {
-                Ok(_) => at_level!(event, *this.level, latency = ?since(received), "answered"),
-                Err(error) => {
-                    let failure = Failure::of_any(error);
-                    failed(this.span, failure.as_str());
-                    at_level!(
-                        event,
-                        *this.level,
-                        latency = ?since(received),
-                        %failure,
-                        "failed"
-                    );
-                }
+        match &answer {
+            Poll::Ready(Ok(_)) if !this.span.is_disabled() => {
+                at_level!(event, level, latency = ?since(received), "answered");
             }
+            Poll::Ready(Err(error)) => {
+                failed(this.span, level, received, Failure::of_any(error));
+            }
+            _ => {}
         }
         answer
     }

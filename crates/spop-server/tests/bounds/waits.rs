@@ -9,7 +9,7 @@ use spop_server::{AgentConfig, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, split};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{notify, only, telling};
+use crate::support::{notify, only, slow, telling};
 use crate::{Agent, frame, hello, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -169,4 +169,49 @@ async fn a_handler_has_its_time_from_the_read_of_its_own_notify() {
     }
     assert_eq!(agent.told().slowest, SECOND);
     assert_eq!(agent.told().failures, [("deadline", 2)].into());
+}
+
+/// Longer than any wait that is counted, and not too long for the test's own timers.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[tokio::test(start_paused = true)]
+async fn what_may_take_for_ever_does_not_end() {
+    let never = Duration::MAX;
+    let settings = AgentConfig::new()
+        .with_hello_timeout(never)
+        .with_frame_timeout(never)
+        .with_idle_timeout(never);
+    let config = telling()
+        .with_agent(settings)
+        .with_handler_timeout(never)
+        .with_write_timeout(never)
+        .with_keepalive(Some(never))
+        .with_max_connection_age(Some(never));
+    let agent = Agent::start(config);
+    let pipe = agent.pipe(64);
+    sleep(YEAR).await; // the HELLO
+    let mut client = Client::handshake(pipe, hello()).await.unwrap();
+    client.set_timeout(None);
+    sleep(YEAR).await; // silence
+    for name in ["ready", "yield"] {
+        let mut wire = BytesMut::new();
+        notify(1, name).encode(&mut wire);
+        client.send_raw(&wire.split_to(7)).await.unwrap();
+        sleep(YEAR).await; // a frame
+        client.send_raw(&wire).await.unwrap();
+        let ack = client.recv_ack().await.unwrap();
+        assert_eq!(only(&ack), format!("sess.how={name}"));
+    }
+    let millis = u64::try_from(YEAR.as_millis()).unwrap();
+    client.send(&slow(1, millis)).await.unwrap();
+    let ack = client.recv_ack().await.unwrap();
+    assert_eq!(only(&ack), "sess.how=slow");
+    for stream_id in 1..=10 {
+        client.send(&notify(stream_id, "ready")).await.unwrap();
+    }
+    sleep(YEAR).await; // answers that nobody takes
+    for stream_id in 1..=10 {
+        assert_eq!(client.recv_ack().await.unwrap().stream_id(), stream_id);
+    }
+    assert!(agent.told().ends.is_empty());
 }

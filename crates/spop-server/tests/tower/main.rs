@@ -63,6 +63,13 @@ async fn obey_notify(notify: Notify) -> Result<Actions, BoxError> {
     obey(request).await
 }
 
+/// As [`obey_notify`], and panics before there is a future if the message says so.
+fn panic_or_obey(notify: Notify) -> impl Future<Output = Result<Actions, BoxError>> {
+    let message = notify.messages().next().unwrap();
+    assert_ne!(message.name(), "panic-at-once", "on request");
+    obey_notify(notify)
+}
+
 /// A router with `service` for each message that [`obey`] knows.
 fn routes<S>(service: S) -> Router
 where

@@ -8,7 +8,7 @@ use spop_server::layer::{CatchPanicLayer, DeadlineLayer, MetricsLayer, Outcome, 
 use tower::{ServiceBuilder, service_fn};
 
 use crate::support::{connect, notify, slow, telling};
-use crate::{obey, obey_notify, rescue, silent};
+use crate::{obey, panic_or_obey, rescue, silent};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -69,13 +69,12 @@ async fn what_nobody_waits_for() {
     let service = ServiceBuilder::new()
         .layer(RescueLayer::new(rescue()))
         .layer(layer)
-        .service(service_fn(obey_notify));
+        .service(service_fn(panic_or_obey));
     let mut client = connect(service, telling().with_handler_timeout(ms(200))).await;
-    let frames = [notify(1, "never"), notify(2, "panic"), notify(3, "fail")];
-    for frame in &frames {
-        client.exchange(frame).await.unwrap();
+    for name in ["never", "panic", "panic-at-once", "fail"] {
+        client.exchange(&notify(1, name)).await.unwrap();
     }
-    client.send(&notify(4, "never")).await.unwrap();
+    client.send(&notify(1, "never")).await.unwrap();
     tokio::time::sleep(ms(10)).await;
     drop(client);
     tokio::time::sleep(ms(10)).await;
@@ -83,7 +82,8 @@ async fn what_nobody_waits_for() {
         *told.lock().unwrap(),
         [
             Outcome::Dropped,
-            Outcome::Dropped,
+            Outcome::Failed(Failure::Panic),
+            Outcome::Failed(Failure::Panic),
             Outcome::Failed(Failure::Error),
             Outcome::Dropped
         ]

@@ -10,14 +10,14 @@ use std::time::Duration;
 use allocation_counter::measure;
 use spop_client::spop_codec::NotifyBuilder;
 use spop_server::layer::{CatchPanicLayer, DeadlineLayer, RescueLayer, TraceLayer};
-use spop_server::{Actions, Request};
+use spop_server::{Actions, Notify, Request};
 use tower::{BoxError, Service, ServiceBuilder, service_fn};
 use tracing::{Level, debug_span, field};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::support::{connect, notify, telling};
-use crate::{obey, obey_notify, rescue};
+use crate::support::{connect, notify, only, telling};
+use crate::{obey, obey_notify, panic_or_obey, rescue};
 
 /// A log in memory.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +53,15 @@ impl Log {
             .filter(|line| line.contains(&inside))
             .map(|line| line.trim().to_owned())
             .collect()
+    }
+}
+
+impl Log {
+    /// As [`lines`](Self::lines), and forgets all.
+    fn take(&self, span: &str) -> Vec<String> {
+        let lines = self.lines(span);
+        self.0.lock().unwrap().clear();
+        lines
     }
 }
 
@@ -170,6 +179,28 @@ async fn fields_for_what_failed() {
     let before = closed();
     assert!(stack.call(request("ready")).await.is_ok());
     assert_eq!(closed(), before);
+}
+
+/// Nothing below catches it; the engine does.
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_told_as_one() {
+    let (log, _guard) = Log::with_span_events(Level::DEBUG, FmtSpan::CLOSE);
+    let span = |_: &Notify| debug_span!("mine", error.type = field::Empty);
+    let service = ServiceBuilder::new()
+        .layer(RescueLayer::new(rescue()))
+        .layer(TraceLayer::new().make_span_with(span))
+        .service(service_fn(panic_or_obey));
+    let mut client = connect(service, telling()).await;
+    for name in ["panic-at-once", "panic", "panic-later"] {
+        let ack = client.exchange(&notify(1, name)).await.unwrap();
+        assert_eq!(only(&ack), "sess.failure=panic");
+        let [failed, closed] = &log.take("mine")[..] else {
+            panic!("{name}")
+        };
+        let span = "DEBUG mine{error.type=\"panic\"}: ";
+        assert_eq!(failed, &format!("{span}failed latency=0ns failure=panic"));
+        assert_eq!(closed, &format!("{span}close"));
+    }
 }
 
 /// Below the level it is asked for, tracing makes nothing: no span, no text, no memory.
