@@ -89,7 +89,9 @@ fn free<L>(_listener: L) -> String {
 async fn valkey(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut primaries: Vec<Rehearsal> = Vec::new();
-    for (finding, named) in join_all(settings.valkey.iter().map(node)).await {
+    let only = settings.valkey.len() == 1;
+    let nodes = settings.valkey.iter().map(|one| node(one, only));
+    for (finding, named) in join_all(nodes).await {
         findings.push(finding);
         primaries.extend(named);
     }
@@ -101,10 +103,16 @@ async fn valkey(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-async fn node(node: &ValkeyNode) -> (Finding, Vec<Rehearsal>) {
+/// `only`: there is no other.
+async fn node(node: &ValkeyNode, only: bool) -> (Finding, Vec<Rehearsal>) {
     let begin = Instant::now();
     let asked = in_time(Rehearsal::named_by(&node.info)).await;
     let (found, named) = match asked {
+        // Agents use none of several: each would allow the whole limit.
+        Ok(named) if !only && !named.iter().all(Rehearsal::is_in_cluster) => {
+            let error = "it is a single server, and not the only one in VALKEY_NODES";
+            (Err(error.to_owned()), Vec::new())
+        }
         Ok(named) => (Ok(format!("answered in {:.1?}", begin.elapsed())), named),
         Err(error) => (Err(error), Vec::new()),
     };

@@ -36,7 +36,9 @@ impl Listen {
                 }
                 Ok(Self::At(Endpoint::Tcp(addr)))
             }
-            Self::Name(name) if name.ends_with(":0") => Err("the system chose the port"),
+            Self::Name(name) if name.trim_end_matches('0').ends_with(':') => {
+                Err("the system chose the port")
+            }
             Self::At(_) | Self::Name(_) => Ok(self.clone()),
         }
     }
@@ -140,7 +142,7 @@ mod tests {
         ] {
             assert_eq!(from_here(listening).as_deref(), Ok(found));
         }
-        for nowhere in ["fd@spop", "127.0.0.1:0", "localhost:0"] {
+        for nowhere in ["fd@spop", "127.0.0.1:0", "localhost:0", "localhost:00"] {
             assert!(from_here(nowhere).is_err(), "{nowhere}");
         }
     }

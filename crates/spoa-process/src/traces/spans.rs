@@ -31,12 +31,14 @@ pub(crate) struct NotifySpan;
 impl MakeSpan<Notify> for NotifySpan {
     fn make_span(&self, notify: &Notify) -> Span {
         let id = |id: u64| i64::try_from(id).ok();
+        let names = notify.messages().map(|message| message.name().to_string());
+        let names: Vec<String> = names.collect();
         let span = info_span!(
             target: TARGET,
             "notify",
             otel.kind = "server",
             network.protocol.name = "spop",
-            spop.messages = short(Names(notify)),
+            spop.messages = short(names.join(",")),
             spop.stream_id = id(notify.frame().stream_id()),
             spop.frame_id = id(notify.frame().frame_id()),
             spop.engine_id = notify.connection().engine_id().map(short),
@@ -75,18 +77,5 @@ impl Extractor for Arguments<'_> {
 
     fn keys(&self) -> Vec<&str> {
         Vec::new()
-    }
-}
-
-/// The names of a NOTIFY's messages: `check-ip,check-rate`.
-struct Names<'a>(&'a Notify);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, message) in self.0.messages().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}{}", message.name())?;
-        }
-        Ok(())
     }
 }

@@ -64,6 +64,11 @@ impl Rehearsal {
         self.info.addr().to_string()
     }
 
+    /// Whether it is a cluster's, and not a single server.
+    pub fn is_in_cluster(&self) -> bool {
+        self.in_cluster
+    }
+
     /// Asks for all that a decision by `call` needs. Waits for as long as that takes.
     ///
     /// # Errors
