@@ -220,14 +220,16 @@ impl<F: Future<Output = Result<Verdict, Infallible>>> Future for CheckRateFuture
         };
         let outcome = Outcome::of(&verdict, policy.shadow);
         policy.decisions.count(&verdict, outcome);
+        let remaining = (!is_unasked(verdict.source)).then_some(verdict.decision.remaining);
         debug!(
             name: "decision",
             target: "spoa_gcra::decision",
             allowed = verdict.decision.allowed,
-            remaining = verdict.decision.remaining,
+            remaining,
             source = verdict.source.as_str(),
             policy = &*policy.name,
             shadow = policy.shadow,
+            "decision",
         );
         Poll::Ready(Ok(actions(policy, &verdict)))
     }

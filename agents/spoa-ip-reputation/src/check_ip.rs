@@ -32,8 +32,8 @@ impl Reputation {
         let score = self.lists.load().scores.get(address);
         let answers = self.answers.get(usize::from(score))?;
         answers.fetch_add(1, Ordering::Relaxed);
-        let actions = Actions::new().set_var(Scope::Session, "ip_score", u32::from(score));
-        Some(actions.set_var(Scope::Transaction, "ip_score", u32::from(score)))
+        let actions = Actions::new().set_var(Scope::Session, "ip_score", score);
+        Some(actions.set_var(Scope::Transaction, "ip_score", score))
     }
 }
 

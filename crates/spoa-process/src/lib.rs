@@ -58,6 +58,7 @@ struct Readme;
 
 mod admin_addr;
 mod agent;
+mod descriptors;
 mod environment;
 mod healthcheck;
 mod listen;

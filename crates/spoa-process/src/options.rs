@@ -14,6 +14,9 @@ use crate::{AdminAddr, Listen};
 /// To be flattened into an agent's own arguments: environment variables, or options of the
 /// same name. A variable that is set and empty is as bad as any other value that cannot be
 /// read, except `RUST_LOG`, which then has its default.
+///
+/// `healthcheck` reads them all, too, so give an option of the agent's own a default, or make it
+/// an [`Option`], and ask for it in [`run`](crate::run)'s `prepare`.
 #[derive(Debug, Clone, Args)]
 #[non_exhaustive]
 pub struct Options {

@@ -17,6 +17,7 @@ use tower_layer::Layer as _;
 use tower_service::Service;
 use tracing::info;
 
+use crate::descriptors::fitted;
 use crate::log::Log;
 use crate::systemd;
 use crate::traces::Traces;
@@ -97,6 +98,9 @@ impl Listening {
     /// and then, after `config`'s lame duck, until what is in flight is answered, or its drain
     /// timeout is over.
     ///
+    /// As many files are opened as the process may, and there are no more connections than leave
+    /// room for others; a warning says so if `config` asks for more.
+    ///
     /// `start` is announced once it serves, by `log`: what operators want to know at the start,
     /// beginning with where the agent listens.
     ///
@@ -124,6 +128,7 @@ impl Listening {
             readiness,
             traces,
         } = self;
+        let config = fitted(config);
         if let Some((listener, _)) = listener {
             tokio::spawn(admin.serve(listener));
         }

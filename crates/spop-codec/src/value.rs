@@ -207,6 +207,10 @@ macro_rules! from {
 
 from! {
     bool => |value| Self::Bool(value),
+    i8 => |value| Self::Int32(value.into()),
+    i16 => |value| Self::Int32(value.into()),
+    u8 => |value| Self::Uint32(value.into()),
+    u16 => |value| Self::Uint32(value.into()),
     i32 => |value| Self::Int32(value),
     u32 => |value| Self::Uint32(value),
     i64 => |value| Self::Int64(value),
@@ -218,6 +222,7 @@ from! {
         IpAddr::V6(ip) => Self::Ipv6(ip),
     },
     &'a str => |text| Self::String(Text::from(text)),
+    &'a alloc::string::String => |text| Self::String(Text::from(&**text)),
     Text<'a> => |text| Self::String(text),
     &'a [u8] => |bytes| Self::Binary(bytes),
 }

@@ -84,6 +84,7 @@ impl FailureLayer {
                 last_failure: AtomicU64::new(0),
                 errors: AtomicU64::new(0),
                 timeouts: AtomicU64::new(0),
+                over: AtomicU64::new(0),
             }),
         }
     }
@@ -253,6 +254,8 @@ struct Shared {
     last_failure: AtomicU64,
     errors: AtomicU64,
     timeouts: AtomicU64,
+    /// How many of both were over when the store last answered again.
+    over: AtomicU64,
 }
 
 enum Failure<E> {
@@ -323,8 +326,8 @@ impl Shared {
             self.last_failure
                 .compare_exchange(last, 0, Ordering::Relaxed, Ordering::Relaxed);
         if found.is_ok() {
-            let fallbacks =
-                self.errors.load(Ordering::Relaxed) + self.timeouts.load(Ordering::Relaxed);
+            let all = self.errors.load(Ordering::Relaxed) + self.timeouts.load(Ordering::Relaxed);
+            let fallbacks = all.saturating_sub(self.over.swap(all, Ordering::Relaxed));
             tracing::info!(fallbacks, "the store answers again");
         }
     }

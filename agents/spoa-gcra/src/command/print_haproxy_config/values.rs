@@ -82,7 +82,8 @@ impl FromStr for Bind {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(port) = text.strip_prefix('*').unwrap_or(text).strip_prefix(':') {
+        let mut every = [":::", "*:", ":"].iter();
+        if let Some(port) = every.find_map(|every| text.strip_prefix(every)) {
             let number: Option<u16> = port.parse().ok();
             number.filter(|number| *number > 0).ok_or(NO_PORT)?;
             return word(text.to_owned()).map(Self);
@@ -229,6 +230,7 @@ mod tests {
         for (text, shown) in [
             (":80", ":80"),
             ("*:80", "*:80"),
+            (":::80", ":::80"),
             ("[::]:80", "[::]:80"),
             ("0.0.0.0:8080", "0.0.0.0:8080"),
             ("web.example:80", "web.example:80"),
@@ -242,6 +244,7 @@ mod tests {
         for bad in [
             ":",
             ":0",
+            ":::0",
             ":+1",
             ":70000",
             "80",
