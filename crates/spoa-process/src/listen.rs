@@ -25,7 +25,7 @@ impl Listen {
     pub fn from_this_host(&self) -> Result<Self, &'static str> {
         match self {
             Self::At(Endpoint::Inherited(_)) => Err("systemd knows where that socket listens"),
-            Self::At(Endpoint::Tcp(addr)) if addr.port() == 0 => Err("the system chose the port"),
+            _ if self.has_no_port() => Err("the system chose the port"),
             Self::At(Endpoint::Tcp(addr)) => {
                 let mut addr = *addr;
                 if addr.ip().is_unspecified() {
@@ -36,10 +36,16 @@ impl Listen {
                 }
                 Ok(Self::At(Endpoint::Tcp(addr)))
             }
-            Self::Name(name) if name.trim_end_matches('0').ends_with(':') => {
-                Err("the system chose the port")
-            }
             Self::At(_) | Self::Name(_) => Ok(self.clone()),
+        }
+    }
+
+    /// Whether the system is to choose the port, since it is 0.
+    pub fn has_no_port(&self) -> bool {
+        match self {
+            Self::At(Endpoint::Tcp(addr)) => addr.port() == 0,
+            Self::Name(name) => name.trim_end_matches('0').ends_with(':'),
+            Self::At(_) => false,
         }
     }
 }

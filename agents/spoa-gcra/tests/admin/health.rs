@@ -12,7 +12,7 @@ use spop_testkit::valkey::Server;
 use tokio::time::{Instant, sleep};
 
 use crate::exposition::Exposition;
-use crate::{PATIENCE, Watched, request};
+use crate::{PATIENCE, Watched, policies, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_there_is_is_answered() {
@@ -89,9 +89,7 @@ async fn an_agent_that_would_deny_everybody_waits_for_valkey_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_force_is_shown_without_secrets() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("policies.toml");
-    fs::write(&path, "[policy.first]\nunlimited = true\n").unwrap();
+    let path = policies("[policy.first]\nunlimited = true\n");
     let watched = Watched::start(&[
         ("SPOA_CONFIG", path.to_str().unwrap()),
         ("VALKEY_NODES", "valkey://ann:hunter2@127.0.0.1:1"),

@@ -15,6 +15,7 @@ mod health;
 mod metrics;
 mod top;
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -22,12 +23,26 @@ use std::time::{Duration, Instant};
 use spop_client::Client as Haproxy;
 use spop_client::spop_codec::TypedData;
 use spop_testkit::agent::{self, Agent};
+use tempfile::{NamedTempFile, TempPath};
 use tokio::time::sleep;
 
 use crate::exposition::Exposition;
 
 /// How long anything may take that is only a question of time.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A policy that denies nobody, and would deny the second request.
+const TRIAL: &str = "[policy.trial]\ninterval_us = 1_000_000_000\nburst = 1\nshadow = true\n";
+
+/// A policy that denies by list alone.
+const LISTED: &str = "[policy.listed]\nunlimited = true\ndeny = ['192.0.2.66']\n";
+
+/// A file of policies, for `SPOA_CONFIG`.
+fn policies(text: &str) -> TempPath {
+    let file = NamedTempFile::with_suffix(".toml").unwrap();
+    fs::write(file.path(), text).unwrap();
+    file.into_temp_path()
+}
 
 /// An agent with an admin listener.
 struct Watched {

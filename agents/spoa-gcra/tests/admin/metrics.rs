@@ -6,7 +6,7 @@ use spop_testkit::process::Signal;
 use spop_testkit::valkey::Server;
 
 use crate::exposition::Exposition;
-use crate::{PATIENCE, Watched, ask};
+use crate::{LISTED, PATIENCE, TRIAL, Watched, ask, policies};
 
 /// A limit that does not refill while a test runs: a request a minute, two at once.
 const SLOW: [(&str, &str); 2] = [
@@ -48,11 +48,7 @@ async fn decisions_in_memory_are_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_policy_is_counted_and_goes_on_when_policies_are_read_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("policies.toml");
-    let trial = "[policy.trial]\ninterval_us = 1_000_000_000\nburst = 1\nshadow = true\n";
-    let listed = "[policy.listed]\nunlimited = true\ndeny = ['192.0.2.66']\n";
-    fs::write(&path, format!("{trial}{listed}")).unwrap();
+    let path = policies(&format!("{TRIAL}{LISTED}"));
     let watched = Watched::start(&[("SPOA_CONFIG", path.to_str().unwrap())]).await;
     let mut haproxy = watched.haproxy().await;
     for (last, policy) in [
@@ -74,7 +70,7 @@ async fn each_policy_is_counted_and_goes_on_when_policies_are_read_again() {
     assert_eq!(metrics.decisions("default", "allowed", "memory"), 1.0);
 
     // From now on it denies, `listed` is gone, and there is another one.
-    let trial = trial.replace("true", "false");
+    let trial = TRIAL.replace("true", "false");
     let other = "[policy.other]\nunlimited = true\n";
     fs::write(&path, format!("{trial}{other}")).unwrap();
     watched.agent.signal(Signal::HUP).unwrap();
@@ -102,10 +98,8 @@ async fn a_file_that_cannot_be_used_is_seen_until_it_can() {
     let without = Watched::start(&[]).await;
     assert_eq!(without.metrics().find(stale), None);
 
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("policies.toml");
     let good = "[policy.default]\nrate = '1/s'\nburst = 1\n";
-    fs::write(&path, good).unwrap();
+    let path = policies(good);
     let watched = Watched::start(&[("SPOA_CONFIG", path.to_str().unwrap())]).await;
     assert_eq!(watched.metrics().get(stale), 0.0);
     for (text, expected) in [("[policy.default]\nburst = 0\n", 1.0), (good, 0.0)] {

@@ -1,11 +1,9 @@
 //! Who is denied most.
 
-use std::fs;
-
 use serde_json::{Value, json};
 use spop_client::spop_codec::TypedData;
 
-use crate::{Watched, ask};
+use crate::{LISTED, TRIAL, Watched, ask, policies};
 
 /// A request an hour, one at once.
 const SLOW: [(&str, &str); 3] = [
@@ -84,11 +82,7 @@ async fn nobody_is_shown_when_it_is_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_a_limit_in_shadow_would_hit_is_shown_as_such() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("policies.toml");
-    let trial = "[policy.trial]\ninterval_us = 1_000_000_000\nburst = 1\nshadow = true\n";
-    let listed = "[policy.listed]\nunlimited = true\ndeny = ['192.0.2.66']\n";
-    fs::write(&path, format!("{trial}{listed}")).unwrap();
+    let path = policies(&format!("{TRIAL}{LISTED}"));
     let watched = Watched::start(&[("SPOA_CONFIG", path.to_str().unwrap())]).await;
     let mut haproxy = watched.haproxy().await;
     for (last, policy) in [(1, "trial"), (1, "trial"), (66, "listed")] {

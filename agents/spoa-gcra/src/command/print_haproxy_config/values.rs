@@ -104,8 +104,7 @@ fn spelled(listen: &Listen) -> Result<String, &'static str> {
         Listen::At(Endpoint::Tcp(SocketAddr::V6(addr))) if addr.scope_id() != 0 => {
             return Err("HAProxy takes no address with a scope, %…");
         }
-        Listen::At(Endpoint::Tcp(addr)) if addr.port() == 0 => return Err(NO_PORT),
-        Listen::Name(name) if name.trim_end_matches('0').ends_with(':') => return Err(NO_PORT),
+        _ if listen.has_no_port() => return Err(NO_PORT),
         Listen::At(Endpoint::Inherited(name)) if name.parse::<u16>().is_err() => {
             return Err("HAProxy takes descriptors by their number, such as fd@3");
         }
