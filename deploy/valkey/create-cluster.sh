@@ -69,16 +69,29 @@ own_line() {
     cli "$1" cluster nodes 2>/dev/null | grep myself
 }
 
-# Whether each node knows all others, and serves slots or follows a node that does.
+# Whether each node serves slots or follows a node that does, and is in touch with all others, at
+# the addresses that these give themselves: clients take any node's word for all of them.
 is_whole() {
+    names=
     for node in "$@"; do
         [ "$(state "$node" state)" = ok ] || return 1
         [ "$(state "$node" slots_ok)" = 16384 ] || return 1
-        [ "$(state "$node" known_nodes)" -ge $# ] || return 1
-        case $(own_line "$node") in
+        own=$(own_line "$node") || return 1
+        case $own in
         *myself,slave* | *' connected '*) ;;
         *) return 1 ;;
         esac
+        # Id and address.
+        names="$names${own%% myself*}
+"
+    done
+    for node in "$@"; do
+        known=$(cli "$node" cluster nodes 2>/dev/null) || return 1
+        while read -r name; do
+            echo "$known" | grep -F "$name " | grep -q ' connected' || return 1
+        done <<EOF
+${names%?}
+EOF
     done
 }
 
@@ -123,15 +136,18 @@ create() {
         fail "$(echo "$said" | tail -n 1)"
 }
 
-# Tells the first node where the others are; the word spreads from there. Nodes that know each
-# other, but at addresses that are no longer theirs, find each other again in this way.
+# Tells every node where each of the others is. Nodes that know each other, but at addresses that
+# are no longer theirs, find each other again in this way; and a node learns its own new address
+# only by being met.
 introduce() {
-    first=$1
-    shift
     for other in "$@"; do
         bus=$(own_line "$other" | sed 's/^[^@]*@\([0-9]*\).*/\1/')
-        cli "$first" cluster meet "$(address_of "$other")" "${other##*:}" "$bus" >/dev/null ||
-            fail "$first does not take $other in"
+        address=$(address_of "$other")
+        for node in "$@"; do
+            [ "$node" = "$other" ] ||
+                cli "$node" cluster meet "$address" "${other##*:}" "$bus" >/dev/null ||
+                fail "$node does not take $other in"
+        done
     done
 }
 

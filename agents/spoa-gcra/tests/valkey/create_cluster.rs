@@ -16,7 +16,7 @@ const SCRIPT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../deploy/valkey/create-cluster.sh"
 );
-const PASSWORD: &str = "secret";
+pub(crate) const PASSWORD: &str = "secret";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_makes_a_cluster_and_finds_it_the_next_time() {
@@ -125,9 +125,17 @@ async fn nodes(count: usize) -> Vec<Server> {
     nodes
 }
 
-/// Runs the script on these nodes. It finds `valkey-cli` on its `PATH`, as it does where it is
-/// deployed.
+/// Runs the script on these nodes.
 async fn script(nodes: &[Server], environment: &[(&str, &str)]) -> Output {
+    let places = nodes
+        .iter()
+        .map(|node| format!("localhost:{}", node.port()));
+    script_at(&places.collect::<Vec<_>>(), environment).await
+}
+
+/// Runs the script on the nodes at these places. It finds `valkey-cli` on its `PATH`, as it does
+/// where it is deployed.
+pub(crate) async fn script_at(places: &[String], environment: &[(&str, &str)]) -> Output {
     let dir = TempDir::with_prefix("create-cluster-").unwrap();
     let valkey_cli = dir.path().join("valkey-cli");
     fs::write(&valkey_cli, cli_wrapper()).unwrap();
@@ -135,11 +143,7 @@ async fn script(nodes: &[Server], environment: &[(&str, &str)]) -> Output {
     let path = std::env::var("PATH").unwrap();
     Command::new("sh")
         .arg(SCRIPT)
-        .args(
-            nodes
-                .iter()
-                .map(|node| format!("localhost:{}", node.port())),
-        )
+        .args(places)
         .env("PATH", format!("{}:{path}", dir.path().display()))
         .env_remove("VALKEYCLI_AUTH")
         .env("REDISCLI_AUTH", PASSWORD)
@@ -161,7 +165,7 @@ fn cli_wrapper() -> String {
 }
 
 /// What it said, having succeeded.
-fn said(output: &Output) -> &str {
+pub(crate) fn said(output: &Output) -> &str {
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
     str::from_utf8(&output.stdout).unwrap()
@@ -175,7 +179,7 @@ fn complaint(output: Output) -> String {
     text
 }
 
-async fn ask(node: &Server, command: &[&str]) -> String {
+pub(crate) async fn ask(node: &Server, command: &[&str]) -> String {
     let command = [&["-a", PASSWORD, "--no-auth-warning"], command].concat();
     node.cli(&command).await.unwrap()
 }

@@ -13,6 +13,7 @@ mod floods;
 mod functions;
 mod leases;
 mod reach;
+mod readdressed;
 mod shipped;
 mod survives;
 mod tls;

@@ -97,8 +97,19 @@ impl Server {
     /// # Errors
     /// When it does not start.
     pub async fn restart(&self) -> Result<()> {
+        self.restart_with(&[]).await
+    }
+
+    /// [`Server::restart`] with further arguments; they are in force until the next restart, and
+    /// win over those it was started with.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn restart_with(&self, arguments: &[&str]) -> Result<()> {
         self.kill();
-        *self.process() = spawn(&self.valkey, &self.arguments, self.clock.as_ref())?;
+        let further = arguments.iter().copied().map(String::from);
+        let arguments: Vec<_> = self.arguments.iter().cloned().chain(further).collect();
+        *self.process() = spawn(&self.valkey, &arguments, self.clock.as_ref())?;
         self.answers().await
     }
 

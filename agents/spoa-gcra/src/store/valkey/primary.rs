@@ -156,6 +156,11 @@ impl Primary {
         self.refusing.load(Ordering::Relaxed)
     }
 
+    /// Whether there is a connection, and checks are not refused.
+    pub(super) fn is_answering(&self) -> bool {
+        !self.is_refusing() && self.connection().is_some()
+    }
+
     /// Waits until checks are refused.
     pub(super) async fn refuses(&self) {
         // The sender is here: it cannot be gone.

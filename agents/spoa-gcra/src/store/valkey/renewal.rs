@@ -68,8 +68,10 @@ pub(super) async fn keep_true(
     }
 }
 
-/// Asks one candidate after the other until one knows as much as is known. `None`: the
-/// topology is gone.
+/// Asks one candidate after the other until one knows more than is known, or as much and leaves
+/// alone what works. If none does, the best word counts: that of the largest standing, and of
+/// those again one that leaves alone what works. After a redirection, something does not:
+/// whoever it named is asked first, and believed. `None`: the topology is gone.
 async fn renew(
     topology: &Weak<Topology>,
     named: Option<&Address>,
@@ -78,7 +80,7 @@ async fn renew(
     // Nothing holds the topology while the network is waited for.
     let mut candidates = topology.upgrade()?.candidates(named).into_iter();
     let mut asked = FuturesUnordered::new();
-    let mut best: Option<(Candidate, Layout, Standing)> = None;
+    let mut best: Option<(Candidate, Layout, (Standing, bool))> = None;
     let mut failure = None;
     loop {
         asked.extend(candidates.next().map(|candidate| async {
@@ -94,11 +96,12 @@ async fn renew(
         };
         match said {
             Ok((layout, standing)) if topology.upgrade()?.accepts(&candidate.info, &layout) => {
-                let better = best.as_ref().is_none_or(|(.., best)| standing > *best);
-                if better {
-                    best = Some((candidate, layout, standing));
+                let fits = named.is_some() || topology.upgrade()?.keeps_what_works(&layout);
+                let word = (standing, fits);
+                if best.as_ref().is_none_or(|(.., best)| word > *best) {
+                    best = Some((candidate, layout, word));
                 }
-                if standing >= *in_use {
+                if standing > *in_use || fits && standing == *in_use {
                     break;
                 }
             }
@@ -113,7 +116,7 @@ async fn renew(
     }
     let topology = topology.upgrade()?;
     Some(match (best, failure) {
-        (Some((candidate, layout, standing)), _) => {
+        (Some((candidate, layout, (standing, _))), _) => {
             *in_use = standing;
             let installed = topology.install(&candidate.info, layout, named);
             installed.map_err(|error| reason(&error))

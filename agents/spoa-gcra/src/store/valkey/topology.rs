@@ -169,6 +169,32 @@ impl Topology {
         }
     }
 
+    /// Whether this map leaves each slot with the primary in use that answers. One of the same
+    /// standing that does not is hearsay: a node that came back at another address does not
+    /// know its own, and tells the old one until it is introduced to the others again.
+    pub(super) fn keeps_what_works(&self, layout: &Layout) -> bool {
+        let routes = self.routes.load();
+        let Layout::Cluster(assignments) = layout else {
+            return true;
+        };
+        if routes.layout.as_ref() == Some(layout) {
+            return true;
+        }
+        // `None`: it does not answer, so its slots may go to whoever is said to have them.
+        let working =
+            |node: &Arc<Node>| node.primary.is_answering().then(|| node.name().to_owned());
+        let working: Vec<Option<String>> = routes.nodes.iter().map(working).collect();
+        assignments.iter().all(|Assignment { slots, primary }| {
+            let name = Some(primary.to_string());
+            let slots = usize::from(*slots.start())..=usize::from(*slots.end());
+            let mut owners = routes.owners.get(slots).unwrap_or_default().iter();
+            owners.all(|&owner| match working.get(usize::from(owner)) {
+                None | Some(None) => true,
+                Some(owner) => *owner == name,
+            })
+        })
+    }
+
     /// Puts a new map in place. Nodes that stay keep their connections; those that are gone
     /// answer what they have and close.
     pub(super) fn install(
