@@ -4,14 +4,17 @@ use spop_client::ping;
 use spop_testkit::containers::Engine;
 use spop_testkit::tools::workspace_root;
 
-use crate::images;
 use crate::site::{SLOW, Site, limited};
+use crate::{images, primaries};
 
 /// Of the kind that OpenShift takes for a container that does not insist on one.
 pub(crate) const ANY_USER: &str = "1000670000";
 
 /// What takes all from a container that it does not need.
 pub(crate) const RESTRICTED: &str = "--read-only --cap-drop=ALL --security-opt=no-new-privileges";
+
+/// What is decided is the question here, not how fast a busy machine does it.
+const PATIENT: &str = "--env=SPOA_DECISION_BUDGET=1000";
 
 #[test]
 fn container_of_the_agents_image_limits_a_site_as_any_user_without_any_right() {
@@ -25,6 +28,7 @@ fn container_of_the_agents_image_limits_a_site_as_any_user_without_any_right() {
         ping(&format!("{address}:9000")).await.unwrap();
         podman(&engine, "exec agent /spoa-gcra healthcheck").await;
 
+        primaries::are_connected(&engine, "agent", "site", 1).await;
         let site = Site::published();
         site.ready(1).await;
         assert_eq!(site.statuses("192.0.2.1", 15).await, limited(15));
@@ -56,7 +60,8 @@ async fn start(engine: &Engine) {
     let [(interval, every), (burst, size)] = SLOW;
     let agent = format!(
         "--user={ANY_USER}:0 --env=VALKEY_NODES=redis://valkey:6379 --env={interval}={every} \
-         --env={burst}={size} {}",
+         --env={burst}={size} --env=SPOA_ADMIN_ADDR=0.0.0.0:{} {PATIENT} {}",
+        primaries::ADMIN_PORT,
         images::AGENT
     );
     podman(engine, &run("agent", &agent)).await;

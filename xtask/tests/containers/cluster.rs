@@ -1,11 +1,10 @@
 //! cluster.yaml: HAProxy, three agents, a Valkey cluster that makes itself.
 
 use spop_testkit::containers::Engine;
-use spop_testkit::http::Client;
 
 use crate::compose::{Compose, Program};
-use crate::images;
 use crate::site::{Site, limited, until};
+use crate::{images, primaries};
 
 /// The service that makes the cluster and ends, as docker-compose calls its container.
 const ONE_SHOT: &str = "rate-limit-cluster-create-cluster-1";
@@ -16,11 +15,8 @@ const AGENTS: [&str; 3] = [
     "rate-limit-cluster-agent-3-1",
 ];
 
-const PRIMARIES: usize = 3;
-
-/// Where an agent listens for those who look after it.
-const ADDRESS: &str =
-    r#"--format={{(index .NetworkSettings.Networks "rate-limit-cluster_default").IPAddress}}"#;
+/// In which they are found.
+const NETWORK: &str = "rate-limit-cluster_default";
 
 #[test]
 fn container_cluster_makes_itself_and_three_agents_keep_one_limit() {
@@ -71,27 +67,9 @@ async fn one_shot_says(engine: &Engine, text: &str) -> String {
     said().await
 }
 
-/// Waits until each agent is connected to every primary. Until then, it decides by itself for some
-/// of the visitors.
+/// Waits until each agent is connected to every primary.
 async fn agents_use_all_of_it(engine: &Engine) {
     for agent in AGENTS {
-        let address = engine.podman(["inspect", ADDRESS, agent]).await.unwrap();
-        let url = format!("http://{address}:9001/metrics");
-        until("the agent is connected to all primaries", async || {
-            let page = Client::new().get(&url).send().await;
-            page.is_ok_and(|page| is_connected(&String::from_utf8_lossy(&page.body)))
-        })
-        .await;
+        primaries::are_connected(engine, agent, NETWORK, 3).await;
     }
-}
-
-/// Whether this page of metrics says so.
-fn is_connected(page: &str) -> bool {
-    let count = |metric: &str, labels: &str| {
-        let lines = page.lines().filter(|line| line.starts_with(metric));
-        let lines = lines.filter(|line| line.contains(labels) && !line.ends_with(" 0"));
-        lines.count()
-    };
-    count("spoa_gcra_valkey_connections_total{", "node=") == PRIMARIES
-        && count("spoa_gcra_valkey_breaker_state{", "state=\"closed\"") == PRIMARIES
 }

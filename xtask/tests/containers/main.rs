@@ -19,4 +19,5 @@ mod compose;
 mod images;
 mod ip_reputation;
 mod kube;
+mod primaries;
 mod site;
