@@ -4,6 +4,7 @@ mod answers;
 mod call;
 mod driver;
 mod in_flight;
+mod pace;
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};

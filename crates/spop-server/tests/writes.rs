@@ -11,12 +11,13 @@ mod support;
 
 use std::time::Duration;
 
-use spop_client::spop_codec::{Frame, FrameDecoder, HaproxyHello, Status};
+use spop_client::spop_codec::{Frame, FrameDecoder, HaproxyHello, Notify, NotifyBuilder, Status};
 use spop_client::{Client, ClientError, Connection, health_check};
 use spop_server::{Config, Peer, serve_connection};
 use support::recorder::{Recorder, Writes};
 use support::{answer, connect, notify, obedient};
 use tokio::io::{DuplexStream, duplex};
+use tokio::time::Instant;
 
 fn recorded() -> (DuplexStream, Writes) {
     let (haproxy, io) = duplex(1 << 20);
@@ -80,15 +81,97 @@ async fn no_write_carries_more_than_8_kib() {
     let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
         .await
         .unwrap();
-    for stream_id in 0..1000 {
-        client.queue(&notify(stream_id, "ready")).unwrap();
+    for stream_id in 0..20 {
+        client.queue(&echo(stream_id, 700)).unwrap();
     }
     client.flush().await.unwrap();
-    for _ in 0..1000 {
+    for _ in 0..20 {
         client.recv_ack().await.unwrap();
     }
     let sizes: Vec<_> = writes.lock().unwrap().iter().map(Vec::len).collect();
+    assert!(sizes.iter().any(|size| *size > 4096), "{sizes:?}");
     assert!(sizes.iter().all(|size| *size <= 8192), "{sizes:?}");
+}
+
+/// As after a pause of the agent or the network: HAProxy has given up on all but the newest.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_follows_little_by_little() {
+    const LATER: u64 = 5000;
+    let kinds: [fn(u64) -> Notify; 4] = [
+        |id| notify(id, "ready"),
+        |id| notify(id, "yield"),
+        |id| notify(id, "slow"),
+        |id| echo(id, 700),
+    ];
+    for (kind, ask) in kinds.iter().enumerate() {
+        let (haproxy, writes) = recorded();
+        let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
+            .await
+            .unwrap();
+        for stream_id in 0..1000 {
+            client.queue(&ask(stream_id)).unwrap();
+        }
+        let begin = Instant::now();
+        client.flush().await.unwrap();
+        let mut answered = Vec::new();
+        for received in 0..=1000 {
+            if received == 500 {
+                client.send(&ask(LATER)).await.unwrap();
+            }
+            answered.push(client.recv_ack().await.unwrap().stream_id());
+        }
+        let took = begin.elapsed();
+
+        let position = |id| answered.iter().position(|&other| other == id).unwrap();
+        // Those that HAProxy waits for overtake the others. Handlers that wait and are done
+        // together are not told apart.
+        if kind == 0 {
+            assert!((980..1000).all(|id| position(id) < 500), "{answered:?}");
+        }
+        assert!(position(LATER) < 600, "{kind}: {answered:?}");
+        answered.sort_unstable();
+        assert!(answered.into_iter().eq((0..1000).chain([LATER])), "{kind}");
+
+        let sizes: Vec<_> = writes.lock().unwrap().iter().map(Vec::len).collect();
+        let written: usize = sizes.iter().sum();
+        // What leaves at once: the newest, what is read before it is known that there is more, a
+        // portion of the others.
+        let at_once = written / 10;
+        let pauses = u32::try_from((written - at_once) / 2048).unwrap();
+        let least = Duration::from_millis(4) * pauses;
+        assert!(
+            took >= least,
+            "{kind}: {took:?}, not {least:?}, for {sizes:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_haproxy_waits_for_is_answered_at_once() {
+    let (haproxy, _) = recorded();
+    let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
+        .await
+        .unwrap();
+    let begin = Instant::now();
+    for _ in 0..1000 {
+        for stream_id in 0..20 {
+            client.queue(&notify(stream_id, "ready")).unwrap();
+        }
+        client.flush().await.unwrap();
+        for _ in 0..20 {
+            client.recv_ack().await.unwrap();
+        }
+    }
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+/// Answered with so many bytes of text, and some more.
+fn echo(stream_id: u64, bytes: usize) -> Notify {
+    let text = "x".repeat(bytes);
+    NotifyBuilder::new()
+        .message("echo", [("text", text.as_str().into())])
+        .unwrap()
+        .build(stream_id, 1)
 }
 
 #[tokio::test]

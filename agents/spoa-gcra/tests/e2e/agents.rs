@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use futures_util::future::join_all;
+use spop_testkit::haproxy::{Server, Setup};
 use spop_testkit::process::Signal;
+use spop_testkit::web::Web;
 
 use crate::site::{PATIENCE, SLOW, Site, agent, client, engines, until};
 
@@ -80,5 +84,55 @@ async fn restarted_under_load_it_is_used_again() {
                 worker.await.unwrap();
             }
         }
+    }
+}
+
+/// HAProxy gives up on what it asks meanwhile, but the agent finds it all when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_of_the_agent_is_over_when_it_goes_on() {
+    const USERS: u8 = 64;
+    const ENOUGH: usize = 2000;
+    for haproxy in engines() {
+        let agent = agent(&SLOW).start().await.unwrap();
+        let web = Web::start().await.unwrap();
+        let setup = Setup {
+            timeout: Some(Duration::from_millis(100)),
+            ..Setup::new(agent.addr(), web.addr())
+        };
+        let server = Server::start(&haproxy, &setup).await.unwrap();
+        let stop = AtomicBool::new(false);
+        let undecided = AtomicUsize::new(0);
+        let decided_in_a_row = AtomicUsize::new(0);
+        let user = async |number| {
+            let client = client(20 + number);
+            while !stop.load(Ordering::Relaxed) {
+                let answer = client.get(server.url()).send().await.unwrap();
+                if answer.header("RateLimit").is_some() {
+                    decided_in_a_row.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    decided_in_a_row.store(0, Ordering::Relaxed);
+                    undecided.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let all_is_decided = async || {
+            decided_in_a_row.store(0, Ordering::Relaxed);
+            until("every request is decided", async || {
+                decided_in_a_row.load(Ordering::Relaxed) >= ENOUGH
+            })
+            .await;
+        };
+        let pause = async {
+            all_is_decided().await;
+            agent.signal(Signal::STOP).unwrap();
+            until("much goes unanswered", async || {
+                undecided.load(Ordering::Relaxed) >= ENOUGH
+            })
+            .await;
+            agent.signal(Signal::CONT).unwrap();
+            all_is_decided().await;
+            stop.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(pause, join_all((0..USERS).map(user)));
     }
 }

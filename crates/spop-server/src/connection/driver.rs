@@ -20,6 +20,7 @@ use tracing::debug;
 use super::answers::{Answers, Duty};
 use super::call::Call;
 use super::in_flight::InFlight;
+use super::pace::Pace;
 use super::{Phase, Shared};
 use crate::failure::Failure;
 use crate::notify::{Arrival, ConnectionInfo, Notify};
@@ -55,6 +56,10 @@ pub(super) struct Driver<IO, S: Service<Notify>> {
     in_flight: InFlight<Call<S>>,
     input: BytesMut,
     read_size: usize,
+    /// Which answers wait.
+    pace: Pace,
+    /// Whether all was written, but for what waits.
+    is_written: bool,
     /// When the peer last took a byte, while there are more for it.
     write_stalled: Option<Instant>,
     /// Whether the socket may have kept some of what was written: TLS does.
@@ -94,6 +99,8 @@ where
             shared,
             input: BytesMut::new(),
             read_size: MIN_READ,
+            pace: Pace::default(),
+            is_written: true,
             write_stalled: None,
             unflushed: false,
             draining: false,
@@ -141,7 +148,7 @@ where
             if let Err(error) = self.flush(cx, now) {
                 return Poll::Ready(ConnectionEnd::Io(error));
             }
-            if self.answers.connection.transmit().is_empty()
+            if self.is_written
                 && !self.unflushed
                 && let Some(closed) = self.closed.take()
             {
@@ -180,9 +187,9 @@ where
         done
     }
 
-    /// Whether reading stopped because there was nothing to read.
+    /// Whether reading stopped because there was nothing to read, and no answer waits.
     fn is_caught_up(&self) -> bool {
-        self.input.is_empty() && self.answers.connection.wants_read()
+        self.input.is_empty() && self.answers.connection.wants_read() && !self.pace.has_late()
     }
 
     fn answer_overdue(&mut self, now: Instant) {
@@ -334,10 +341,11 @@ where
 
     fn close(&mut self, closed: Closed) {
         self.in_flight.clear();
+        self.pace.forget();
         self.closed = Some(closed);
     }
 
-    /// Writes what the socket takes.
+    /// Writes what the socket takes, but for what waits.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<()> {
         let acks = std::mem::take(&mut self.answers.ready);
         if acks > 0
@@ -345,7 +353,17 @@ where
         {
             observer.acks_ready(acks);
         }
+        let given_up = self
+            .pace
+            .given_up(acks, self.answers.connection.in_flight());
         let transmit = self.answers.connection.transmit();
+        if self.is_written && given_up > 0 {
+            self.pace.put_off(given_up, transmit);
+        }
+        if transmit.is_empty() && self.pace.has_late() {
+            self.pace.follow(transmit);
+        }
+        self.is_written = false;
         while !transmit.is_empty() {
             let chunk = transmit.get(..WRITE_CHUNK).unwrap_or(transmit);
             match Pin::new(&mut self.io).poll_write(cx, chunk) {
@@ -370,6 +388,7 @@ where
                 }
             }
         }
+        self.is_written = true;
         if self.unflushed {
             match Pin::new(&mut self.io).poll_flush(cx) {
                 Poll::Ready(flushed) => {
@@ -393,6 +412,7 @@ where
         self.input.reserve(self.read_size);
         let room = self.input.capacity() - self.input.len();
         let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+        self.pace.read(read == room);
         if read == room {
             self.read_size = (self.read_size * 2).min(MAX_READ);
         } else if read < self.read_size / 8 {
@@ -424,7 +444,9 @@ where
         let quiet = self
             .holds_memory()
             .then(|| *self.quiet.get_or_insert(now) + QUIET);
-        let due = [connection, write, quiet, self.in_flight.next_due()];
+        let handlers = self.in_flight.next_due();
+        let pause = self.pace.due().filter(|_| self.is_written);
+        let due = [connection, write, quiet, handlers, pause];
         let Some(due) = due.into_iter().flatten().min() else {
             return Poll::Pending;
         };
@@ -443,6 +465,7 @@ where
         self.input.is_empty()
             && self.in_flight.next_due().is_none()
             && self.write_stalled.is_none()
+            && !self.pace.has_late()
             && !self.answers.connection.has_fragments()
             && (self.quiet.is_some() || !self.holds_memory())
     }
