@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
@@ -121,6 +122,10 @@ fn addresses() {
     refused(
         &[("VALKEY_NODES", "http://valkey")],
         &["VALKEY_NODES", "http"],
+    );
+    refused(
+        &[("VALKEY_NODES", " , ")],
+        &["VALKEY_NODES=\",\"", "no server is named"],
     );
     // RFC 6761: a name that never resolves.
     refused(
@@ -250,6 +255,48 @@ fn misspelt_variables_are_told() {
     for (name, _) in settings {
         let told = format!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
         assert!(said.contains(&told), "{said}");
+    }
+}
+
+/// One file of variables may be HAProxy's and the agent's.
+#[test]
+fn what_the_shipped_haproxy_files_read_is_not_misspelt() {
+    let files = concat!(
+        include_str!("../../../deploy/haproxy/haproxy.cfg"),
+        include_str!("../../../deploy/haproxy/spoe-rate-limit.conf"),
+    );
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = files.split(|c| !of_a_name(c));
+    let settings: BTreeMap<&str, &str> = names
+        .filter(|name| name.starts_with("SPOE_"))
+        .map(|name| (name, "1"))
+        .collect();
+    assert!(settings.contains_key("SPOE_AGENT_2") && settings.contains_key("SPOE_TIMEOUT"));
+    let output = run(&["check"], &settings.into_iter().collect::<Vec<_>>());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said, "");
+}
+
+#[test]
+fn variables_about_valkey_without_one_are_told() {
+    let settings = [
+        ("VALKEY_NODES", ""),
+        ("VALKEY_USERNAME", "ann"),
+        ("VALKEY_PASSWORD", "secret"),
+        ("VALKEY_PASSWORD_FILE", "/nowhere/password"),
+        ("VALKEY_CA_FILE", "/nowhere/ca.pem"),
+        ("VALKEY_CERT_FILE", "/nowhere/cert.pem"),
+        ("VALKEY_KEY_FILE", "/nowhere/key.pem"),
+    ];
+    let output = run(&["check"], &settings);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.lines().count(), settings.len() - 1, "{said}");
+    assert!(!said.contains("secret"), "{said}");
+    for (line, (name, _)) in said.lines().zip(&settings[1..]) {
+        let told = format!("{name} is set but changes nothing: VALKEY_NODES is not set");
+        assert!(line.contains(&told), "{said}");
     }
 }
 

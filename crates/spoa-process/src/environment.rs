@@ -3,11 +3,22 @@
 use std::env;
 use std::ffi::OsString;
 
+/// What the HAProxy files beside these agents read, in `deploy/haproxy`.
+const HAPROXY: [&str; 5] = [
+    "SPOE_AGENT",
+    "SPOE_AGENT_2",
+    "SPOE_AGENT_3",
+    "SPOE_AGENT_REPLICAS",
+    "SPOE_TIMEOUT",
+];
+
 /// The variables of this process whose names begin with one of `prefixes` and are none of
 /// `settings`: misspelt, most likely, and worth a warning. Sorted.
 ///
 /// What Kubernetes sets for services is left out: one called `spoe-agent` gives every container
-/// of its namespace a `SPOE_AGENT_SERVICE_HOST`, a `SPOE_AGENT_PORT_9000_TCP`…
+/// of its namespace a `SPOE_AGENT_SERVICE_HOST`, a `SPOE_AGENT_PORT_9000_TCP`… So is what
+/// HAProxy's files read, `SPOE_AGENT` and the like: both may be started from one shell, or from
+/// one file of variables.
 pub fn unknown_settings(prefixes: &[&str], settings: &[&str]) -> Vec<String> {
     unknown(env::vars_os().map(|(name, _)| name), prefixes, settings)
 }
@@ -20,7 +31,8 @@ fn unknown(
     let mut unknown: Vec<String> = names
         .filter_map(|name| name.into_string().ok())
         .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
-        .filter(|name| !settings.contains(&&**name) && !is_service_link(name))
+        .filter(|name| !settings.contains(&&**name) && !HAPROXY.contains(&&**name))
+        .filter(|name| !is_service_link(name))
         .collect();
     unknown.sort();
     unknown
@@ -39,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misspelt_variables_are_told_and_service_links_are_not() {
+    fn misspelt_variables_are_told_and_those_of_others_are_not() {
         let names = [
             "SPOA_RATE_INTERVALL",
             "SPOE_ADDRESS",
@@ -56,12 +68,23 @@ mod tests {
             "SPOE_AGENT_PORT",
             "SPOE_AGENT_PORT_9000_TCP",
             "SPOE_AGENT_PORT_9000_TCP_ADDR",
+            "SPOE_AGENT",
+            "SPOE_AGENT_2",
+            "SPOE_AGENT_3",
+            "SPOE_AGENT_4",
+            "SPOE_AGENT_REPLICAS",
+            "SPOE_TIMEOUT",
         ];
         let names = || names.iter().map(OsString::from);
         let settings = ["SPOE_ADDR", "VALKEY_PASSWORD"];
         assert_eq!(
             unknown(names(), &["SPOE_", "SPOA_", "VALKEY_"], &settings),
-            ["SPOA_RATE_INTERVALL", "SPOE_ADDRESS", "VALKEY_PASSWORT"]
+            [
+                "SPOA_RATE_INTERVALL",
+                "SPOE_ADDRESS",
+                "SPOE_AGENT_4",
+                "VALKEY_PASSWORT"
+            ]
         );
         assert_eq!(
             unknown(names(), &["SPOA_"], &settings),

@@ -34,6 +34,12 @@ impl Configuration {
         for name in &settings.unknown {
             warn!("{name} is set but is no setting of spoa-gcra; see spoa-gcra --help");
         }
+        for name in settings.not_followed() {
+            warn!(
+                "{name} is set but changes nothing: VALKEY_NODES is not set, so the state is in \
+                 this process"
+            );
+        }
         let mut source = settings.policies();
         let policies = source.load()?;
         Ok(Self {

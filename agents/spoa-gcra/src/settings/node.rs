@@ -26,6 +26,10 @@ pub enum BadNode {
     /// A scheme other than `redis`, `valkey` and their TLS forms.
     #[error("unknown scheme {0:?}")]
     Scheme(String),
+    /// A list without any: made from variables that are empty, most likely. Not taken for an
+    /// empty one, since agents that were to share a limit would have one each.
+    #[error("no server is named; leave it empty to keep the state in this process")]
+    Nobody,
     /// Port 0.
     #[error("there is no port 0")]
     Port,
@@ -94,7 +98,7 @@ fn write_server(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16)
     }
 }
 
-/// The servers of a comma-separated list; blank entries do not count.
+/// The servers of a comma-separated list; blank entries do not count. An empty list has none.
 ///
 /// # Errors
 /// The first bad entry, as it may be shown to others.
@@ -109,6 +113,9 @@ pub(super) fn parse_list(list: &str) -> Result<Vec<ValkeyNode>, (String, BadNode
             Some(false) if node.is_tls() => return Err(refused(BadNode::Mixed("valkey://"))),
             _ => nodes.push(node),
         }
+    }
+    if nodes.is_empty() && !list.is_empty() {
+        return Err((list.to_owned(), BadNode::Nobody));
     }
     Ok(nodes)
 }

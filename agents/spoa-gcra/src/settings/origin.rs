@@ -67,12 +67,25 @@ impl Settings {
         if is(&table::VALKEY_PASSWORD) && self.valkey_access.password_file.is_some() {
             return Origin::File;
         }
-        // Without nodes they are not followed.
-        let followed = !self.valkey.is_empty() || !self.valkey_access.has(setting);
-        if followed && self.given.contains(&setting.name) {
+        if self.follows(setting) && self.given.contains(&setting.name) {
             return Origin::Environment;
         }
         Origin::Default
+    }
+
+    /// The variables that are set and change nothing: they are about servers, and
+    /// `VALKEY_NODES` names none.
+    pub fn not_followed(&self) -> impl Iterator<Item = &'static str> {
+        let given = TABLE
+            .iter()
+            .filter(|setting| self.given.contains(&setting.name));
+        given
+            .filter(|setting| !self.follows(setting))
+            .map(|setting| setting.name)
+    }
+
+    fn follows(&self, setting: &Setting) -> bool {
+        !self.valkey.is_empty() || !self.valkey_access.has(setting)
     }
 }
 

@@ -310,7 +310,7 @@ fn nodes_are_urls_or_hosts_with_ports() {
         nodes.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert!(nodes("").is_empty());
-    assert!(nodes(" , ,").is_empty());
+    assert!(nodes(" ").is_empty());
     assert_eq!(nodes("redis://127.0.0.1:7000"), ["valkey://127.0.0.1:7000"]);
     assert_eq!(
         nodes("redis://a , valkey://b:7000/2,c:7001,d, [::1]:7002,"),
@@ -353,6 +353,14 @@ fn bad_nodes_are_refused() {
         "a,rediss://b",
     ] {
         refused("VALKEY_NODES", bad);
+    }
+    // A template's "$FIRST,$SECOND", both of them empty.
+    for nobody in [",", " , ", ",\n,"] {
+        let line = refused("VALKEY_NODES", nobody);
+        assert!(
+            line.contains(": no server is named; leave it empty"),
+            "{line}"
+        );
     }
     let line = refused("VALKEY_NODES", "a:6379, ftp://b");
     assert!(

@@ -328,7 +328,9 @@ impl Shared {
         if found.is_ok() {
             let all = self.errors.load(Ordering::Relaxed) + self.timeouts.load(Ordering::Relaxed);
             let fallbacks = all.saturating_sub(self.over.swap(all, Ordering::Relaxed));
-            tracing::info!(fallbacks, "the store answers again");
+            // As loud as the beginning. No end is lost to the limit on warnings: there is a
+            // second before each, and so no more of them than are shown.
+            tracing::warn!(fallbacks, "the store answers again");
         }
     }
 

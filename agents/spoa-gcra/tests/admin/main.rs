@@ -13,6 +13,7 @@ mod documents;
 mod exposition;
 mod health;
 mod metrics;
+mod outages;
 mod top;
 
 use std::fs;

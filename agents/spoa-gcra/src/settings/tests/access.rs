@@ -111,8 +111,15 @@ fn empty_is_as_good_as_unset_and_without_servers_nothing_counts() {
     ];
     let settings = asking("a:1", &names.map(|name| (name, " "))).unwrap();
     assert_eq!(settings.valkey_access, Access::default());
+    assert_eq!(settings.not_followed().count(), 0);
     let settings = asking("", &names.map(|name| (name, "/nowhere"))).unwrap();
     assert_eq!(settings.valkey_access, Access::default());
+    assert!(settings.not_followed().eq(names));
+    let settings = asking("", &names.map(|name| (name, " "))).unwrap();
+    assert_eq!(settings.not_followed().count(), 0);
+    // Another one is followed, with servers or without.
+    let settings = load(&[("SPOA_SHADOW", "true")]).unwrap();
+    assert_eq!(settings.not_followed().count(), 0);
 }
 
 #[test]

@@ -375,7 +375,7 @@ async fn the_log_tells_of_changes_not_of_requests() {
     }
     let lines = log.take();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("INFO"));
+    assert!(lines[0].contains("WARN"));
     assert!(lines[0].contains("fallbacks=15"));
     assert!(!stats.is_falling_back());
 

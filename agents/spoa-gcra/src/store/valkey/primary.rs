@@ -281,23 +281,25 @@ impl Primary {
     }
 
     /// Tells the breaker something, and everybody what it makes of that: it is logged once
-    /// when the primary is lost and once when it is back.
+    /// when the primary is lost and once when it is back, one as loud as the other.
     fn change(&self, reason: &str, tell: impl FnOnce(&mut Breaker, Instant)) {
         let mut breaker = self.breaker();
         let before = breaker.state();
         let first = !breaker.was_connected();
         tell(&mut breaker, Instant::now());
         let (refused, refuses) = (is_refusing(before), is_refusing(breaker.state()));
-        if first && breaker.was_connected() || refused && !refuses {
-            info!(node = %self.name, "connected to Valkey");
-        }
         if refused == refuses {
+            if first && breaker.was_connected() {
+                info!(node = %self.name, "connected to Valkey");
+            }
             return;
         }
         if refuses {
             self.openings.fetch_add(1, Ordering::Relaxed);
             self.keep(None);
             warn!(node = %self.name, reason, "Valkey does not answer; its clients are on the failure policy");
+        } else {
+            warn!(node = %self.name, "connected to Valkey; its clients are off the failure policy");
         }
         self.refusing.store(refuses, Ordering::Relaxed);
         self.refusal.send_replace(refuses);

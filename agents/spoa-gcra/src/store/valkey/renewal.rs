@@ -40,8 +40,11 @@ pub(super) async fn keep_true(
         let renewed = renew(&topology, named.as_ref(), &mut in_use).await;
         let pause = match renewed.zip(topology.upgrade()) {
             None => return,
-            Some((Ok(()), topology)) => {
-                failing = false;
+            Some((Ok(told), topology)) => {
+                // As loud as the beginning.
+                if told && std::mem::take(&mut failing) {
+                    warn!("found out from Valkey which servers there are");
+                }
                 failures = Backoff::connecting();
                 if topology.is_settled() {
                     watching = Backoff::watching();
@@ -52,7 +55,7 @@ pub(super) async fn keep_true(
             }
             Some((Err(reason), _)) => {
                 if !std::mem::replace(&mut failing, true) {
-                    warn!(%reason, "no Valkey node tells the hash slots; still asking");
+                    warn!(%reason, "cannot find out from Valkey which servers there are; still asking");
                 }
                 failures.pause()
             }
@@ -71,12 +74,13 @@ pub(super) async fn keep_true(
 /// Asks one candidate after the other until one knows more than is known, or as much and leaves
 /// alone what works. If none does, the best word counts: that of the largest standing, and of
 /// those again one that leaves alone what works. After a redirection, something does not:
-/// whoever it named is asked first, and believed. `None`: the topology is gone.
+/// whoever it named is asked first, and believed. `None`: the topology is gone. `false`: there
+/// was nobody to ask, since each of them has been reported lost.
 async fn renew(
     topology: &Weak<Topology>,
     named: Option<&Address>,
     in_use: &mut Standing,
-) -> Option<Result<(), String>> {
+) -> Option<Result<bool, String>> {
     // Nothing holds the topology while the network is waited for.
     let mut candidates = topology.upgrade()?.candidates(named).into_iter();
     let mut asked = FuturesUnordered::new();
@@ -119,10 +123,9 @@ async fn renew(
         (Some((candidate, layout, (standing, _))), _) => {
             *in_use = standing;
             let installed = topology.install(&candidate.info, layout, named);
-            installed.map_err(|error| reason(&error))
+            installed.map(|()| true).map_err(|error| reason(&error))
         }
-        // Nobody to ask: each of them has been reported lost.
-        (None, None) => Ok(()),
+        (None, None) => Ok(false),
         (None, Some(failure)) => Err(failure),
     })
 }

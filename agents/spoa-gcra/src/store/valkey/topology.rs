@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_routing::Slot;
 use redis::{ConnectionInfo, RedisError};
 use tokio::sync::mpsc;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::backoff::random;
 use super::config::Config;
@@ -279,10 +279,16 @@ impl Routes {
         names
     }
 
-    /// Logs which nodes are in use now, if that changed.
+    /// Logs which nodes are in use now, if that changed: as loud as what was said of one that
+    /// did not answer, if that is out of use by now.
     fn tell_apart_from(&self, old: &Self) {
         let names = self.names();
         let slots = self.owners.iter().filter(|&&owner| owner != NOBODY).count();
+        let lost =
+            |node: &&Arc<Node>| node.primary.is_refusing() && self.named(node.name()).is_none();
+        for node in old.nodes.iter().filter(lost) {
+            warn!(node = %node.name(), "a primary that did not answer is out of use; Valkey names others");
+        }
         if names == old.names() {
             debug!(slots, "the slots of the Valkey cluster were read again");
         } else if self.layout == Some(Layout::Standalone) {
