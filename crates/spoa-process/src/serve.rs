@@ -132,8 +132,9 @@ impl Listening {
         if let Some((listener, _)) = listener {
             tokio::spawn(admin.serve(listener));
         }
-        log.announce(start);
+        // Whoever reads that it has started finds it ready.
         readiness.set(true);
+        log.announce(start);
         systemd::ready(&listening);
         let longest = config.lame_duck().saturating_add(config.drain_timeout());
         let stopped = Arc::new(OnceLock::new());

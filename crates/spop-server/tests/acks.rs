@@ -6,16 +6,45 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use spop_client::spop_codec::{Frame, NotifyBuilder, Status, TypedData};
 use spop_client::{Client, ClientError};
-use spop_server::{Actions, AgentConfig, Config, Request, Router, Scope};
+use spop_server::{Actions, AgentConfig, Config, Failure, Observer, Request, Router, Scope};
 use support::{answer, connect, notify, obedient, only, slow, telling, variables};
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
+
+/// The time of a handler that waits for nothing is its own, too.
+#[tokio::test]
+async fn the_observer_hears_how_long_an_answer_took() {
+    const LONG: Duration = Duration::from_millis(5);
+    struct Took(AtomicU64);
+    impl Observer for Took {
+        fn answered(&self, failure: Option<Failure>, elapsed: Duration) {
+            assert_eq!(failure, None);
+            let nanos = u64::try_from(elapsed.as_nanos()).unwrap();
+            self.0.fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+    let work = || {
+        std::thread::sleep(LONG);
+        answer("ready")
+    };
+    for router in [
+        Router::new().message_ref("ready", move |_| work()),
+        Router::new().message("ready", move || async move { work() }),
+    ] {
+        let took = Arc::new(Took(AtomicU64::default()));
+        let config = Config::new().with_observer(Arc::clone(&took) as _);
+        let mut client = connect(router, config).await;
+        client.notify("ready", []).await.unwrap();
+        let nanos = took.0.load(Ordering::Relaxed);
+        assert!(u128::from(nanos) >= LONG.as_nanos(), "{nanos}");
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn whatever_the_handler_does() {

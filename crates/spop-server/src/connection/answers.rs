@@ -28,6 +28,8 @@ pub(super) struct Answers {
     shared: Arc<Shared>,
     /// ACKs since the last write.
     pub(super) ready: usize,
+    /// Of those, what the observer is to be told of when the NOTIFYs of this read are dealt with.
+    at_once: Option<usize>,
     warned: bool,
 }
 
@@ -39,6 +41,7 @@ impl Answers {
             peer,
             shared,
             ready: 0,
+            at_once: None,
             warned: false,
         }
     }
@@ -48,6 +51,25 @@ impl Answers {
     pub(super) fn received(&self) {
         if let Some(observer) = &self.shared.config.observer {
             observer.received();
+        }
+    }
+
+    /// What was read at once is about to be answered. One look at the clock is for all that is
+    /// answered on the spot: each look costs as much as a small answer.
+    pub(super) const fn begin(&mut self) {
+        self.at_once = Some(0);
+    }
+
+    /// It has been, or is in progress.
+    pub(super) fn end(&mut self, received: Instant) {
+        let at_once = self.at_once.take().unwrap_or(0);
+        if at_once > 0
+            && let Some(observer) = &self.shared.config.observer
+        {
+            let took = received.elapsed();
+            for _ in 0..at_once {
+                observer.answered(None, took);
+            }
         }
     }
 
@@ -92,7 +114,9 @@ impl Answers {
     #[inline]
     fn given(&mut self, failure: Option<Failure>, received: Instant, now: Instant) {
         self.ready += 1;
-        if let Some(observer) = &self.shared.config.observer {
+        if let (None, Some(at_once)) = (failure, &mut self.at_once) {
+            *at_once += 1;
+        } else if let Some(observer) = &self.shared.config.observer {
             observer.answered(failure, now - received);
         }
     }

@@ -233,6 +233,7 @@ where
         if let Some(arrival) = &mut self.arrival {
             arrival.received = now.into_std();
         }
+        self.answers.begin();
         loop {
             took |= self.answer_at_once(elapsed, now);
             let Some(event) = self.answers.connection.poll_event(elapsed, &mut self.input) else {
@@ -270,6 +271,7 @@ where
                 _ => {}
             }
         }
+        self.answers.end(now);
         let paused = self.closed.is_none() && !self.answers.connection.wants_read();
         if paused
             && !self.paused
