@@ -107,6 +107,9 @@ fn spelled(listen: &Listen) -> Result<String, &'static str> {
             return Err("HAProxy takes no address with a scope, %…");
         }
         _ if listen.has_no_port() => return Err(NO_PORT),
+        _ if listen.is_too_long_for_haproxy() => {
+            return Err("HAProxy takes paths of at most 97 bytes");
+        }
         Listen::At(Endpoint::Inherited(name)) if name.parse::<u16>().is_err() => {
             return Err("HAProxy takes descriptors by their number, such as fd@3");
         }
