@@ -149,12 +149,22 @@ fn times_follow_the_settings() {
     assert!(!files.split_whitespace().any(placeholder), "{files}");
 }
 
+fn unix_path(len: usize) -> String {
+    format!("unix@/{}", "x".repeat(len - 1))
+}
+
 #[test]
 fn mistakes_are_one_line() {
     refused(&["--haproxy", "3.9"], &[], "accepted: 2.6 to 3.4");
     refused(&["--prefix", "a-b"], &[], "accepted: 1 to 32 letters");
     refused(&["--agent", "nowhere"], &[], "no port");
     refused(&["--bind", ":80 ssl"], &[], "--bind");
+    for option in ["--agent", "--web", "--bind"] {
+        printed(&[option, &unix_path(97)], &[]);
+        refused(&[option, &unix_path(98)], &[], "at most 97 bytes");
+    }
+    refused(&[], &[("SPOE_ADDR", &unix_path(98))], "at most 97 bytes");
+    refused(&[], &[("SPOE_ADDR", &unix_path(108))], "too long");
     refused(&["--fail", "maybe"], &[], "open, closed");
     refused(&["--path", "nobody=/x"], &[], "there are: none");
     refused(&[], &[("SPOE_ADDR", "fd@spop")], "--agent 127.0.0.1:9000");
@@ -164,6 +174,22 @@ fn mistakes_are_one_line() {
         "SPOA_DECISION_BUDGET",
     );
     refused(&["--config", "/nowhere/p.toml"], &[], "cannot be read");
+}
+
+#[test]
+fn a_path_that_haproxy_does_not_take_is_told() {
+    for (len, code, said) in [
+        (97, 0, ""),
+        (98, 0, "HAProxy will not connect to unix@/xxx"),
+        (107, 0, "HAProxy will not connect to unix@/xxx"),
+        (108, 2, "too long for the path of a Unix socket"),
+    ] {
+        let output = run(&["check"], &[("SPOE_ADDR", &unix_path(len))]);
+        assert_eq!(output.status.code(), Some(code), "{len}: {output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(said), "{len}: {stderr}");
+        assert_eq!(stderr.lines().count(), usize::from(!said.is_empty()));
+    }
 }
 
 #[test]

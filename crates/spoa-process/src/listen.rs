@@ -4,7 +4,11 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use spop_server::Endpoint;
+use spop_server::{Endpoint, UnixListener};
+use tracing::warn;
+
+/// Bytes of a path that HAProxy takes: where it listens itself it puts `.PID.tmp` behind it.
+const HAPROXY_PATH: usize = 97;
 
 /// `SPOE_ADDR`: `ADDRESS:PORT`, `HOST:PORT`, `unix@PATH`, `abns@NAME` or `fd@NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,30 @@ impl Listen {
             Self::At(_) => false,
         }
     }
+
+    /// Whether HAProxy refuses it, since the path of a Unix socket has more than 97 bytes.
+    pub fn is_too_long_for_haproxy(&self) -> bool {
+        self.path_len() > HAPROXY_PATH
+    }
+
+    /// Says so. For other programs the agent may well listen there.
+    pub fn warn_if_too_long_for_haproxy(&self) {
+        if self.is_too_long_for_haproxy() {
+            let len = self.path_len();
+            warn!(
+                "HAProxy will not connect to {self}: it takes paths of at most {HAPROXY_PATH} bytes, \
+                 and this one has {len}"
+            );
+        }
+    }
+
+    /// 0 where there is no path.
+    fn path_len(&self) -> usize {
+        match self {
+            Self::At(Endpoint::Unix(path)) => path.as_os_str().len(),
+            Self::At(_) | Self::Name(_) => 0,
+        }
+    }
 }
 
 impl fmt::Display for Listen {
@@ -67,7 +95,11 @@ impl FromStr for Listen {
             return Err("it holds a control character");
         }
         if let Ok(endpoint) = text.parse() {
-            return Ok(Self::At(endpoint));
+            let listen = Self::At(endpoint);
+            if listen.path_len() > UnixListener::MAX_PATH {
+                return Err("too long for the path of a Unix socket (107 bytes on Linux)");
+            }
+            return Ok(listen);
         }
         if text.contains('@') || text.starts_with("unix:") {
             return Err("neither unix@PATH, abns@NAME nor fd@NAME");
@@ -130,6 +162,15 @@ mod tests {
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_the_system_and_haproxy_take() {
+        let parsed = |len| format!("unix@/{}", "x".repeat(len - 1)).parse::<Listen>();
+        for (len, too_long) in [(97, false), (98, true), (UnixListener::MAX_PATH, true)] {
+            assert_eq!(parsed(len).unwrap().is_too_long_for_haproxy(), too_long);
+        }
+        assert!(parsed(UnixListener::MAX_PATH + 1).is_err());
     }
 
     #[test]

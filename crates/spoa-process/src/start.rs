@@ -48,7 +48,7 @@ pub enum StartError {
 }
 
 /// Listens on both, and before that for SIGTERM and SIGINT: from here on they do not end the
-/// process, but [`Listening::serve`].
+/// process, but [`Listening::serve`]. A path that is too long for HAProxy gets a warning.
 ///
 /// A socket of systemd's is looked up in the environment, and taken out of it, unless
 /// [`spop_server::claim_inherited`] has done so: to be called before other threads run, as
@@ -58,6 +58,7 @@ pub enum StartError {
 /// [`StartError`].
 pub async fn listen(spop: &Listen, admin: &AdminAddr) -> Result<Listening, StartError> {
     let stop = StopSignals::catch().map_err(StartError::Signals)?;
+    spop.warn_if_too_long_for_haproxy();
     let spop = listen_spop(spop).await?;
     Ok(Listening::new(spop, listen_admin(admin).await?, stop))
 }

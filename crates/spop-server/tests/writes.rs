@@ -96,47 +96,56 @@ async fn no_write_carries_more_than_8_kib() {
 /// As after a pause of the agent or the network: HAProxy has given up on all but the newest.
 #[tokio::test(start_paused = true)]
 async fn what_nobody_waits_for_follows_little_by_little() {
+    type Ask = fn(u64) -> Notify;
     const LATER: u64 = 5000;
-    let kinds: [fn(u64) -> Notify; 4] = [
-        |id| notify(id, "ready"),
-        |id| notify(id, "yield"),
-        |id| notify(id, "slow"),
-        |id| echo(id, 700),
+    let kinds: [(u64, Ask); 4] = [
+        (1000, |id| notify(id, "ready")),
+        (1000, |id| notify(id, "yield")),
+        (1000, |id| notify(id, "slow")),
+        // As many as may wait.
+        (300, |id| echo(id, 700)),
     ];
-    for (kind, ask) in kinds.iter().enumerate() {
+    for (kind, (count, ask)) in kinds.into_iter().enumerate() {
         let (haproxy, writes) = recorded();
         let mut client = Client::handshake(haproxy, HaproxyHello::new(16_380, "engine"))
             .await
             .unwrap();
-        for stream_id in 0..1000 {
+        for stream_id in 0..count {
             client.queue(&ask(stream_id)).unwrap();
         }
         let begin = Instant::now();
         client.flush().await.unwrap();
         let mut answered = Vec::new();
-        for received in 0..=1000 {
-            if received == 500 {
+        for received in 0..=count {
+            if received == count / 2 {
                 client.send(&ask(LATER)).await.unwrap();
             }
             answered.push(client.recv_ack().await.unwrap().stream_id());
         }
         let took = begin.elapsed();
 
-        let position = |id| answered.iter().position(|&other| other == id).unwrap();
+        let order = &answered;
+        let among_the_first = |id, share: u64| {
+            let first = order.iter().zip(0..count * share / 100);
+            first.into_iter().any(|(&other, _)| other == id)
+        };
         // Those that HAProxy waits for overtake the others. Handlers that wait and are done
         // together are not told apart.
         if kind == 0 {
-            assert!((980..1000).all(|id| position(id) < 500), "{answered:?}");
+            assert!(
+                (count - 20..count).all(|id| among_the_first(id, 50)),
+                "{order:?}"
+            );
         }
-        assert!(position(LATER) < 600, "{kind}: {answered:?}");
+        assert!(among_the_first(LATER, 60), "{kind}: {order:?}");
         answered.sort_unstable();
-        assert!(answered.into_iter().eq((0..1000).chain([LATER])), "{kind}");
+        assert!(answered.into_iter().eq((0..count).chain([LATER])), "{kind}");
 
         let sizes: Vec<_> = writes.lock().unwrap().iter().map(Vec::len).collect();
         let written: usize = sizes.iter().sum();
         // What leaves at once: the newest, what is read before it is known that there is more, a
         // portion of the others.
-        let at_once = written / 10;
+        let at_once = written / 5;
         let pauses = u32::try_from((written - at_once) / 2048).unwrap();
         let least = Duration::from_millis(4) * pauses;
         assert!(

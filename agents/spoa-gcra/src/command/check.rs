@@ -21,6 +21,7 @@ pub(super) struct Options {
 pub(super) fn execute(reach: bool, configuration: &Configuration) -> Result<(), Failure> {
     let runtime = configuration.runtime()?;
     let settings = &configuration.settings;
+    settings.listen.warn_if_too_long_for_haproxy();
     let out_of_reach = runtime.block_on(async {
         if !reach {
             startup::resolve_nodes(settings).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use spop_testkit::haproxy::{Server, Setup};
 use spop_testkit::process::Signal;
+use spop_testkit::tools::Haproxy;
 use spop_testkit::web::Web;
 
 use crate::site::{PATIENCE, SLOW, Site, agent, client, engines, until};
@@ -134,5 +135,29 @@ async fn a_pause_of_the_agent_is_over_when_it_goes_on() {
             stop.store(true, Ordering::Relaxed);
         };
         tokio::join!(pause, join_all((0..USERS).map(user)));
+    }
+}
+
+/// Without checks HAProxy never marks it DOWN, and half of the requests are for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_beside_another_it_takes_no_decision_with_it() {
+    for haproxy in Haproxy::all().unwrap() {
+        let web = Web::start().await.unwrap();
+        let killed = agent(&SLOW).start().await.unwrap();
+        let other = agent(&SLOW).start().await.unwrap();
+        let setup = Setup {
+            second_agent: Some(other.addr()),
+            timeout: Some(Duration::from_secs(2)),
+            changes: vec![("default-server check", "")],
+            ..Setup::new(killed.addr(), web.addr())
+        };
+        let server = Server::start(&haproxy, &setup).await.unwrap();
+        killed.signal(Signal::KILL).unwrap();
+        killed.process().wait(PATIENCE).await.unwrap();
+        for last in 20..40 {
+            let answer = client(last).get(server.url()).send().await.unwrap();
+            let version = haproxy.version();
+            assert!(answer.header("RateLimit").is_some(), "{version}: {last}");
+        }
     }
 }

@@ -107,6 +107,13 @@ impl Site {
         log.iter().filter(|line| line.contains(text)).count()
     }
 
+    /// Waits until the agent has said so, for that may come later than its answers, and fails
+    /// if it has said so again.
+    async fn said_once(&self, text: &str) {
+        until(text, async || self.said(text) > 0).await;
+        assert_eq!(self.said(text), 1);
+    }
+
     #[track_caller]
     fn all_answered(&self) {
         let mut lines = self.haproxy.log();
@@ -209,7 +216,7 @@ async fn a_request_is_under_the_policy_that_it_names() {
             assert_eq!(answer.status, 429);
             assert_eq!(answer.header("X-Rl-policy"), Some("default"));
         }
-        assert_eq!(site.said("no policy is called so"), 1);
+        site.said_once("no policy is called so").await;
 
         // A message that is nobody's has no answer, which HAProxy does not wait for.
         for _ in 0..3 {
@@ -217,7 +224,7 @@ async fn a_request_is_under_the_policy_that_it_names() {
             assert_eq!(answer.status, 200);
             assert_eq!(answer.header("X-Rl-policy"), None);
         }
-        assert_eq!(site.said("no policy answers a message"), 1);
+        site.said_once("no policy answers a message").await;
         site.all_answered();
     }
 }

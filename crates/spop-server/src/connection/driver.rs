@@ -359,7 +359,7 @@ where
             .pace
             .given_up(acks, self.answers.connection.in_flight());
         let transmit = self.answers.connection.transmit();
-        if self.is_written && given_up > 0 {
+        if self.is_written && given_up > 0 && self.closed.is_none() {
             self.pace.put_off(given_up, transmit);
         }
         if transmit.is_empty() && self.pace.has_late() {

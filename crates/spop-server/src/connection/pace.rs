@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use spop_codec::FrameType;
 use tokio::time::Instant;
 
 /// NOTIFYs that HAProxy has in flight on a connection, by its own count.
@@ -21,7 +22,7 @@ const IN_FLIGHT: usize = 20;
 const PORTION: usize = 2 * 1024;
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Most bytes that wait. What is more is written at once, as memory has an end.
+/// Bytes that may wait. What is more does not: memory has an end.
 const MAX_LATE: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ pub(super) struct Pace {
     at_once: usize,
     /// Whole frames.
     late: BytesMut,
-    /// When the next of them may follow.
+    /// When the next of them may follow; known as long as there are any.
     next: Option<Instant>,
 }
 
@@ -55,11 +56,15 @@ impl Pace {
         acks.saturating_sub(IN_FLIGHT.saturating_sub(in_flight))
     }
 
-    /// Takes so many frames from the front of what is to be written; they are to follow later.
+    /// Takes so many ACKs from the front of what is to be written; they are to follow later.
     #[cold]
-    pub(super) fn put_off(&mut self, frames: usize, transmit: &mut BytesMut) {
-        let bytes = front(transmit, frames, usize::MAX);
+    pub(super) fn put_off(&mut self, acks: usize, transmit: &mut BytesMut) {
+        if transmit.get(4) != Some(&FrameType::ACK.0) {
+            return; // an AGENT-HELLO, which nothing overtakes
+        }
+        let bytes = front(transmit, acks, usize::MAX);
         self.late.extend_from_slice(&transmit.split_to(bytes));
+        self.next.get_or_insert_with(Instant::now);
     }
 
     /// Whether anything is to follow.
@@ -71,10 +76,11 @@ impl Pace {
     #[cold]
     pub(super) fn follow(&mut self, transmit: &mut BytesMut) {
         let now = Instant::now();
-        if self.late.len() <= MAX_LATE && self.next.is_some_and(|next| now < next) {
+        let excess = self.late.len().saturating_sub(MAX_LATE);
+        if excess == 0 && self.next.is_some_and(|next| now < next) {
             return;
         }
-        let bytes = front(&self.late, usize::MAX, PORTION);
+        let bytes = front(&self.late, usize::MAX, excess.max(PORTION));
         transmit.extend_from_slice(self.late.get(..bytes).unwrap_or_default());
         self.late.advance(bytes);
         self.next = Some(now + PAUSE);

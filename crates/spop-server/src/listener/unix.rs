@@ -15,9 +15,6 @@ use crate::peer::Peer;
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 1024;
 
-/// Bytes of an address, the zero at its end not counted (unix(7)).
-const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-
 /// Owner and group may connect.
 const DEFAULT_MODE: u32 = 0o660;
 
@@ -33,6 +30,10 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
+    /// Bytes that a path may have: those of a socket's address but for the zero at its end
+    /// (unix(7)).
+    pub const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
     /// Listens on a path, for processes of the same user and group (mode 660): HAProxy's
     /// user should be in the agent's group, or the agent run with HAProxy's as its own.
     ///
@@ -57,11 +58,11 @@ impl UnixListener {
     /// Outside a tokio runtime.
     pub async fn bind_with_mode(path: impl AsRef<Path>, mode: u32) -> Result<Self, ListenError> {
         let path = path.as_ref();
-        if path.as_os_str().len() > MAX_PATH {
+        if path.as_os_str().len() > Self::MAX_PATH {
             let path = path.to_owned();
             return Err(ListenError::PathTooLong {
                 path,
-                limit: MAX_PATH,
+                limit: Self::MAX_PATH,
             });
         }
         let endpoint = Endpoint::Unix(path.to_owned());
@@ -219,7 +220,7 @@ fn abstract_address(name: &str) -> io::Result<std_net::SocketAddr> {
 
     let mut padded = name.as_bytes().to_vec();
     // One that is too long stays so, and is refused.
-    padded.resize(name.len().max(MAX_PATH), 0);
+    padded.resize(name.len().max(UnixListener::MAX_PATH), 0);
     std_net::SocketAddr::from_abstract_name(padded)
 }
 

@@ -32,9 +32,11 @@ impl Version {
 impl FromStr for Version {
     type Err = &'static str;
 
-    /// As `haproxy -v` has it, too: `2.6.12-1+deb12u4`.
+    /// As `haproxy -v` has it, too: `2.6.12-1+deb12u4`, or that whole line.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut numbers = text.split(['.', '-']).map(str::parse);
+        let line = text.split_once("version ");
+        let word = line.and_then(|(_, version)| version.split(' ').next());
+        let mut numbers = word.unwrap_or(text).split(['.', '-']).map(str::parse);
         let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
             return Err("not a version; accepted: 2.6 to 3.4");
         };
@@ -105,6 +107,9 @@ fn spelled(listen: &Listen) -> Result<String, &'static str> {
             return Err("HAProxy takes no address with a scope, %…");
         }
         _ if listen.has_no_port() => return Err(NO_PORT),
+        _ if listen.is_too_long_for_haproxy() => {
+            return Err("HAProxy takes paths of at most 97 bytes");
+        }
         Listen::At(Endpoint::Inherited(name)) if name.parse::<u16>().is_err() => {
             return Err("HAProxy takes descriptors by their number, such as fd@3");
         }
@@ -191,10 +196,16 @@ mod tests {
             ("2.6", "2.6"),
             ("2.6.12-1+deb12u4", "2.6"),
             ("3.4-dev3", "3.4"),
+            (
+                "HAProxy version 3.2.26-1 2026/10/14 - https://haproxy.org/",
+                "3.2",
+            ),
         ] {
             assert_eq!(text.parse::<Version>().unwrap().to_string(), shown);
         }
-        for bad in ["", "3", "3.x", "2.5", "2.10", "3.5", "4.0", "v3.2"] {
+        for bad in [
+            "", "3", "3.x", "2.5", "2.10", "3.5", "4.0", "v3.2", "version ",
+        ] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
         assert!("3.0".parse::<Version>().unwrap() < Version::MODE_SPOP);
