@@ -17,6 +17,9 @@ use crate::clients::Client;
 
 /// Connections to all agents together.
 const CONNECTIONS: usize = 6;
+/// NOTIFYs in flight on one connection, as HAProxy holds it. Of more, HAProxy would have given up
+/// on some, and agents let their answers wait.
+const IN_FLIGHT: usize = 20;
 /// How long answers are waited for when nothing more is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is further behind than this is left out, not caught up with.
@@ -175,7 +178,8 @@ impl Share {
             let outcome = tokio::select! {
                 biased;
                 ack = haproxy.recv_ack() => ack.map(|ack| self.answered(&ack, &mut in_flight)),
-                () = sleep_until(next) => self.send(&mut haproxy, &mut in_flight).await,
+                () = sleep_until(next), if in_flight.len() < IN_FLIGHT =>
+                    self.send(&mut haproxy, &mut in_flight).await,
                 _ = stopped.changed() => break,
             };
             if outcome.is_err() {
@@ -200,7 +204,9 @@ impl Share {
         in_flight: &mut HashMap<u64, Asked>,
     ) -> Result<(), spop_client::ClientError> {
         let now = Instant::now();
-        for due in self.due.iter_mut().filter(|due| due.next <= now) {
+        let room = IN_FLIGHT.saturating_sub(in_flight.len());
+        let due = self.due.iter_mut().filter(|due| due.next <= now);
+        for due in due.take(room) {
             due.next += due.period;
             if due.next + BEHIND < now {
                 due.next = now + due.period;

@@ -46,7 +46,7 @@ struct Outcome {
     void: usize,
     /// Answers that the machine did not disturb: of these are the next four.
     judged: usize,
-    late: usize,
+    late: Vec<String>,
     /// The share of late ones before the fault.
     late_before: f64,
     /// To those whom the fault does not concern.
@@ -102,11 +102,12 @@ impl Outcome {
                 "{lost} NOTIFYs unanswered, {void} on ended connections"
             ));
         }
-        let (late, before) = (self.late, self.late_before);
+        let (late, before) = (self.late.len(), self.late_before);
         if too_many(late, self.judged, before + TOLERATED) {
             broken.push(format!(
-                "{late} of {} later than {LATE:?}; before the fault a share of {before:.5}",
-                self.judged
+                "{late} of {} later than {LATE:?}; before the fault a share of {before:.5}:{}",
+                self.judged,
+                self.late.concat()
             ));
         }
         let touched = self.touched.len();
@@ -151,7 +152,7 @@ impl Outcome {
             "lost": self.lost,
             "void": self.void,
             "judged": self.judged,
-            "late": self.late,
+            "late": self.late.len(),
             "unconcerned": self.unconcerned,
             "touched": self.touched.len(),
             "denied": self.denied,
@@ -178,6 +179,7 @@ impl Run<'_> {
             .filter(|(asked, _)| asked.sent < self.times.happened)
             .collect();
         let late_before = before.iter().filter(|answer| is_late(answer)).count();
+        let late = judged.iter().filter(|answer| is_late(answer));
         let unconcerned: Vec<_> = judged
             .iter()
             .filter(|(asked, _)| !self.promise.concerns(asked, self.clients))
@@ -190,7 +192,7 @@ impl Run<'_> {
             lost: self.count(|fate| matches!(fate, Fate::Lost)),
             void: self.count(|fate| matches!(fate, Fate::Void)),
             judged: judged.len(),
-            late: judged.iter().filter(|answer| is_late(answer)).count(),
+            late: late.map(|answer| self.describe(answer)).collect(),
             late_before: late_before as f64 / before.len().max(1) as f64,
             unconcerned: unconcerned.len(),
             touched: touched.map(|answer| self.describe(answer)).collect(),
@@ -282,7 +284,8 @@ impl Run<'_> {
     fn describe(&self, (asked, answer): &(&Asked, Answer)) -> String {
         let since = asked.sent.saturating_duration_since(self.times.happened);
         format!(
-            "\n  shard {}, {:?} {since:?} after the fault, within {:?}",
+            "\n  agent {}, shard {}, {:?} {since:?} after the fault, within {:?}",
+            asked.agent,
             self.clients[asked.client].shard,
             answer.source,
             answer.received - asked.sent
