@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use spop_server::{Actions, AgentConfig, Config, Failure, Observer, Request, Rout
 use support::{answer, connect, notify, obedient, only, slow, telling, variables};
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
+use tracing::Level;
 
 /// The time of a handler that waits for nothing is its own, too.
 #[tokio::test]
@@ -66,6 +69,44 @@ async fn whatever_the_handler_does() {
         let ack = client.notify(message, []).await.unwrap();
         assert_eq!(only(&ack), expected, "{message}");
     }
+}
+
+thread_local! {
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes the log of a thread where it can be looked at.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|lines| lines.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_what_is_wrong_with_a_variable() {
+    tracing_subscriber::fmt()
+        .with_max_level(Level::WARN)
+        .with_ansi(false)
+        .with_writer(|| Lines)
+        .init();
+    let router = Router::new().message("void", async || {
+        Actions::new().set_var(Scope::Transaction, "ip-score", 7)
+    });
+    let mut client = connect(router, Config::new()).await;
+    for _ in 0..2 {
+        let ack = client.notify("void", []).await.unwrap();
+        assert_eq!(ack.actions().count(), 0);
+    }
+    let log = String::from_utf8(LINES.take()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    let why = "failure=void-actions error=a variable name holds letters, digits, `_` and `.` only";
+    assert!(log.contains(why), "{log}");
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use spop_codec::{AckOutcome, AckTicket, Actions, AgentConnection};
+use spop_codec::{AckOutcome, AckTicket, ActionError, Actions, AgentConnection};
 use tokio::time::Instant;
+use tracing::field::display;
 use tracing::{debug, warn};
 
 use super::Shared;
@@ -84,13 +85,10 @@ impl Answers {
         let refused = match output {
             Ok(actions) => match self.connection.try_ack(duty.ticket, actions) {
                 Ok(()) => return self.given(None, duty.received, now),
-                Err((ticket, AckOutcome::TooBig)) => (ticket, Failure::AckTooBig),
-                Err((ticket, _)) => {
-                    debug!(error = ?actions.error(), "HAProxy does not accept such a variable");
-                    (ticket, Failure::VoidActions)
-                }
+                Err((ticket, AckOutcome::TooBig)) => (ticket, Failure::AckTooBig, None),
+                Err((ticket, _)) => (ticket, Failure::VoidActions, actions.error()),
             },
-            Err(failure) => (duty.ticket, failure),
+            Err(failure) => (duty.ticket, failure, None),
         };
         self.give_by_policy(refused, duty.received, now);
     }
@@ -98,11 +96,11 @@ impl Answers {
     #[cold]
     fn give_by_policy(
         &mut self,
-        (ticket, failure): (AckTicket, Failure),
+        (ticket, failure, mistake): (AckTicket, Failure, Option<ActionError>),
         received: Instant,
         now: Instant,
     ) {
-        self.warn(failure);
+        self.warn(failure, mistake);
         let policy = &self.shared.config.failure_policy;
         // A policy that panics must not take the other NOTIFYs of the connection along.
         let actions = catch_unwind(AssertUnwindSafe(|| policy.answer(failure)));
@@ -121,15 +119,18 @@ impl Answers {
         }
     }
 
-    fn warn(&mut self, failure: Failure) {
+    fn warn(&mut self, failure: Failure, mistake: Option<ActionError>) {
+        // Of the handler's making: nothing of it comes from the request.
+        let error = mistake.map(display);
         if self.warned {
-            debug!(peer = %self.peer, %failure, "a NOTIFY is answered by policy");
+            debug!(peer = %self.peer, %failure, error, "a NOTIFY is answered by policy");
             return;
         }
         self.warned = true;
         warn!(
             peer = %self.peer,
             %failure,
+            error,
             "a NOTIFY is answered by policy; further ones of this connection at debug level"
         );
     }
