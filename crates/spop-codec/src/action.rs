@@ -119,7 +119,7 @@ pub enum Action<'a> {
 /// assert_eq!(actions.iter().count(), 2);
 /// assert!(Actions::new().set_var(Scope::Session, "no spaces", 1).error().is_some());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Actions {
     payload: Payload,
@@ -256,7 +256,7 @@ impl<'a> IntoIterator for &'a Actions {
 }
 
 /// The actions of an ACK or of an [`Actions`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ActionIter<'a> {
     rest: &'a [u8],
 }

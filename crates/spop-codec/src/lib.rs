@@ -111,6 +111,7 @@ extern crate std;
 mod action;
 mod capability;
 mod conn;
+mod debug;
 mod decode;
 mod error;
 mod frame;

@@ -8,7 +8,7 @@ use crate::error::DecodeError;
 use crate::parse;
 
 /// The answer to the NOTIFY with the same stream-id and frame-id (SPOE.txt §3.2.7).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Ack {
     stream_id: u64,
     frame_id: u64,

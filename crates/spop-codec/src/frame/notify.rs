@@ -22,7 +22,7 @@ use crate::value::{TypedData, put_counted};
 /// The payload was checked when the frame was decoded, so iterating cannot fail, and it
 /// stays in the memory of the read buffer: keep a `Notify` no longer than its ACK takes,
 /// and copy what must live on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Notify {
     stream_id: u64,
     frame_id: u64,
@@ -216,7 +216,7 @@ impl NotifyBuilder {
 pub struct TooManyArgs;
 
 /// The messages of a [`Notify`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Messages<'a> {
     left: u32,
     rest: &'a [u8],
@@ -245,7 +245,7 @@ impl<'a> Iterator for Messages<'a> {
 impl FusedIterator for Messages<'_> {}
 
 /// One message: a name and arguments, borrowed from the frame (SPOE.txt §3.2.6).
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     raw: &'a [u8],
     name: Text<'a>,
@@ -297,7 +297,7 @@ impl<'a> Message<'a> {
 }
 
 /// The arguments of a [`Message`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Args<'a> {
     left: u8,
     reader: Reader<'a>,
