@@ -171,5 +171,5 @@ pub use router::{Route, RouteFuture, Router, RouterFuture};
 pub use serve::{Serve, serve};
 pub use spop_codec::{
     Action, ActionError, Actions, AgentConfig, Arg, Capabilities, Closed, Message, Negotiated,
-    Scope, Text, TooManyArgs, TypedData,
+    NotifyBuilder, Scope, Text, TooManyArgs, TypedData,
 };

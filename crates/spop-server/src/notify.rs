@@ -1,5 +1,6 @@
 //! What services are asked: a whole NOTIFY, or one message of it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -58,6 +59,25 @@ impl Notify {
 
     /// A NOTIFY that came on no connection, as of now: for calling a service by hand, in a
     /// test or behind another transport.
+    ///
+    /// ```
+    /// use spop_server::{Actions, Notify, NotifyBuilder, Request, Router, Scope};
+    /// use tower::ServiceExt;
+    ///
+    /// async fn check(request: Request) -> Actions {
+    ///     let port = request.arg("port").to_u64();
+    ///     Actions::new().set_var(Scope::Transaction, "safe", port == Some(443))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), spop_server::TooManyArgs> {
+    /// let router: Router = Router::new().message("check-port", check);
+    /// let frame = NotifyBuilder::new().message("check-port", [("port", 443.into())])?;
+    /// let Ok(actions) = router.oneshot(Notify::local(frame.build(1, 1))).await;
+    /// assert_eq!(actions, Actions::new().set_var(Scope::Transaction, "safe", true));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local(frame: spop_codec::Notify) -> Self {
         Self {
             frame,
@@ -74,7 +94,7 @@ impl Notify {
 /// One message, as a route gets it. Cloning copies no payload.
 ///
 /// It holds the read buffer's memory: copy what must outlive the answer.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// Name and arguments, checked when the frame was decoded.
     pub(crate) message: Bytes,
@@ -93,6 +113,9 @@ impl Request {
     ///
     /// let request = Request::local("check-ip", [("port", TypedData::Int64(443))])?;
     /// assert_eq!(request.arg("port").to_u64(), Some(443));
+    /// let shown = format!("{request:?}");
+    /// let expected = r#"Request { name: "check-ip", args: [Arg { name: "port", value: Int64(443) }]"#;
+    /// assert!(shown.starts_with(expected), "{shown}");
     /// # Ok::<(), spop_server::TooManyArgs>(())
     /// ```
     pub fn local<'a>(
@@ -199,6 +222,12 @@ impl Request {
     /// When it was read from the socket: what a handler's time budget counts from.
     pub const fn received(&self) -> Instant {
         self.arrival.received
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.by_ref().show("Request", f)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One message, borrowed: what extractors read, and what a hot handler gets.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use crate::notify::{Arrival, ConnectionInfo, Notify, Request};
 /// [`Router::message_ref`](crate::Router::message_ref) hands one to its handler, and every
 /// [`FromRequest`](crate::FromRequest) reads from one. What it gives out lives as long as
 /// the NOTIFY does, `'a`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RequestRef<'a> {
     /// There, unless a [`Request`] was made of nothing.
     message: Option<Message<'a>>,
@@ -116,6 +117,23 @@ impl<'a> RequestRef<'a> {
             message,
             arrival: self.arrival.clone(),
         }
+    }
+
+    /// By its name and arguments, whoever owns them.
+    pub(crate) fn show(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct(kind);
+        if let Some(message) = &self.message {
+            shown.field("name", &message.name());
+            shown.field("args", &message.args());
+        }
+        shown.field("connection", self.connection());
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RequestRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("RequestRef", f)
     }
 }
 
