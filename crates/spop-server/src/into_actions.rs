@@ -13,11 +13,12 @@ use crate::handler::HandlerError;
 ///   [`Router`](crate::Router) says, and a line in the log with the error's text. Keep out of
 ///   it what clients send.
 ///
-/// An error is any type that implements [`Error`](std::error::Error), or a string.
+/// An error is whatever converts into a [`BoxError`]: a type that implements
+/// [`Error`](std::error::Error), a string, a `BoxError` itself, `anyhow::Error`.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot answer with `{Self}`",
     note = "it may answer with `Actions`, `()`, an `Option` of these, or a `Result` of these \
-            whose error implements `std::error::Error`"
+            whose error implements `std::error::Error`, or is a string or a `tower::BoxError`"
 )]
 pub trait IntoActions {
     /// The actions.

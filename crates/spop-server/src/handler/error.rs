@@ -11,9 +11,23 @@ use crate::failure::Failure;
 /// [`FailurePolicy`](crate::FailurePolicy) of the [`Router`](crate::Router) answers it, and
 /// the log says it: once per route as a warning, then at debug level.
 ///
-/// Handlers rarely name it, since each error converts into it: `?` in a handler that returns
-/// `Result<Actions, BoxError>` or a type of its own is enough. One that wants to say that it
-/// was asked wrongly returns [`rejected`](Self::rejected).
+/// Handlers rarely name it: what they return as `Err` becomes one, and `?` in a handler that
+/// returns `Result<Actions, BoxError>` takes any error. One that wants to say that it was asked
+/// wrongly returns [`rejected`](Self::rejected), which a [`BoxError`] can hold, too:
+///
+/// ```
+/// use spop_server::{Actions, HandlerError, Request, Router, Scope};
+/// use tower::BoxError;
+///
+/// async fn check(request: Request) -> Result<Actions, BoxError> {
+///     let path = request.arg("path").to_text();
+///     let path = path.ok_or_else(|| HandlerError::rejected("no path"))?;
+///     let depth: i64 = path.to_str()?.matches('/').count().try_into()?;
+///     Ok(Actions::new().set_var(Scope::Transaction, "depth", depth))
+/// }
+///
+/// let router: Router = Router::new().message("check-path", check);
+/// ```
 #[derive(Debug)]
 pub struct HandlerError {
     failure: Failure,
