@@ -97,7 +97,8 @@ impl Agent {
         self
     }
 
-    /// Lines to announce at the start, behind those that every agent has.
+    /// Lines to announce at the start, behind those that every agent has. These begin with two
+    /// spaces.
     pub fn with_start(mut self, lines: impl fmt::Display) -> Self {
         self.start = format!("\n{lines}");
         self

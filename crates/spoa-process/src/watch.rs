@@ -50,7 +50,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// fs::write(&path, "hello")?;
 /// let log = log::start(&Directives::default(), Format::default());
 /// let greeting = Watched::start("greetings", vec![path.clone()], log, move || {
-///     fs::read_to_string(&path)
+///     // Which file it is nobody says but this.
+///     fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
 /// })?;
 /// assert_eq!(**greeting.load(), "hello");
 /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(()) }).unwrap();
