@@ -5,13 +5,14 @@ mod call;
 mod driver;
 mod in_flight;
 mod pace;
+mod warnings;
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spop_codec::{Actions, Closed, Status};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,6 +26,7 @@ use crate::notify::Notify;
 use crate::observe::ConnectionEnd;
 use crate::peer::Peer;
 use driver::Driver;
+use warnings::Warnings;
 
 /// How long to wait, after our last byte, for HAProxy to close: closing first could reset
 /// the connection and take the last answers with it.
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// Handlers that wait, over all connections.
     waiting: AtomicUsize,
+    warnings: Warnings,
 }
 
 impl Shared {
@@ -54,6 +57,7 @@ impl Shared {
         Self {
             config,
             waiting: AtomicUsize::new(0),
+            warnings: Warnings::new(),
         }
     }
 
@@ -109,7 +113,7 @@ pub(crate) async fn run<IO, S>(
     S: Service<Notify, Response = Actions, Error = Infallible> + Clone + 'static,
 {
     let age = shared.config.max_connection_age.map(around);
-    let mut driver = Driver::new(io, peer, service, shared);
+    let mut driver = Driver::new(io, peer, service, Arc::clone(&shared));
     driver.enter(*phase.borrow_and_update());
     let mut phases = true;
     let mut ages = age.is_some();
@@ -134,7 +138,7 @@ pub(crate) async fn run<IO, S>(
             }
         }
     };
-    log(peer, &end, driver.in_flight());
+    log(peer, &end, driver.in_flight(), &shared.warnings);
     let io = driver.end(&end);
     if let ConnectionEnd::Protocol(closed) = end
         && closed != Closed::HelloTimeout
@@ -157,31 +161,41 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     Ok(())
 }
 
-/// One line for each end that an operator can act on; the normal ones at debug level.
-fn log(peer: Peer, end: &ConnectionEnd, in_flight: usize) {
+/// One line for each end that an operator can act on, as long as there are few; further ones, and
+/// the normal ones, at debug level.
+fn log(peer: Peer, end: &ConnectionEnd, in_flight: usize, warnings: &Warnings) {
+    macro_rules! tell {
+        ($($line:tt)*) => {
+            if warnings.take(Instant::now()) {
+                warn!($($line)*);
+            } else {
+                debug!($($line)*);
+            }
+        };
+    }
     match end {
         ConnectionEnd::Protocol(closed) => match closed {
             // HAProxy up to 3.0 ends a connection that it has no use for by a timeout.
             Closed::ByPeer(bye) if bye.status == Status::TIMEOUT && in_flight == 0 => {
                 debug!(%peer, "connection closed by HAProxy, which had no use for it");
             }
-            Closed::ByPeer(bye) if bye.status != Status::NORMAL => warn!(
+            Closed::ByPeer(bye) if bye.status != Status::NORMAL => tell!(
                 %peer,
                 status = %bye.status,
                 message = %bye.message(),
                 "HAProxy disconnected"
             ),
-            Closed::Refused(status) => warn!(%peer, %status, "HELLO refused"),
+            Closed::Refused(status) => tell!(%peer, %status, "HELLO refused"),
             Closed::Violation(error) => {
-                warn!(%peer, %error, status = %error.status(), "disconnected: protocol violation");
+                tell!(%peer, %error, status = %error.status(), "disconnected: protocol violation");
             }
             Closed::FrameTimeout => {
-                warn!(%peer, "disconnected: a frame was not completed in time");
+                tell!(%peer, "disconnected: a frame was not completed in time");
             }
             closed => debug!(%peer, ?closed, "connection ended"),
         },
-        ConnectionEnd::WriteTimeout => warn!(%peer, "dropped: the peer does not read its answers"),
-        ConnectionEnd::Io(error) if !is_hang_up(error) => warn!(%peer, %error, "connection failed"),
+        ConnectionEnd::WriteTimeout => tell!(%peer, "dropped: the peer does not read its answers"),
+        ConnectionEnd::Io(error) if !is_hang_up(error) => tell!(%peer, %error, "connection failed"),
         ConnectionEnd::Io(error) => debug!(%peer, %error, in_flight, "connection ended"),
         ConnectionEnd::Eof | ConnectionEnd::Dropped => {
             debug!(%peer, in_flight, "connection closed by HAProxy");

@@ -92,8 +92,8 @@ impl AgentConfig {
     ///
     /// HAProxy up to 3.0 sends what exceeds the agreed max-frame-size in fragments to an
     /// agent that announces `fragmentation` (SPOE.txt §3.2.1 of those versions), and
-    /// disconnects (10) from any other, for each request anew, unless its configuration has
-    /// `no option send-frag-payload`. Later versions know no fragments. Whatever exceeds
+    /// disconnects (10) from any other, hundreds of times for each such request, unless its
+    /// configuration has `no option send-frag-payload`. Later versions know no fragments. Whatever exceeds
     /// `max_bytes` is answered by an ACK with ABORT. One connection keeps the fragments of
     /// one NOTIFY at most.
     pub const fn with_fragmentation(mut self, max_bytes: u32) -> Self {
