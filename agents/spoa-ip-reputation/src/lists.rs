@@ -1,7 +1,9 @@
 //! Files of addresses and networks, one to a line, each file with a score.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -41,12 +43,33 @@ impl Sources {
     }
 }
 
+/// Of equal networks the highest score counts. But 0 comes before all: an exception would be none
+/// for an address that a list has by itself, as most lists have most of theirs.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Score(u8);
+
+impl Score {
+    fn rank(self) -> u8 {
+        self.0.wrapping_sub(1)
+    }
+}
+
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// The lists as they were read.
 #[derive(Debug)]
 pub struct Lists {
-    /// The score of each address: that of the smallest network that it is in; the highest, if
-    /// that has several; 0, if it is in none.
-    pub scores: NetworkMap<u8>,
+    scores: NetworkMap<Score>,
     /// Score, number of networks and path of each file.
     pub files: Vec<(u8, usize, PathBuf)>,
 }
@@ -61,12 +84,19 @@ impl Lists {
         for (score, path) in sources {
             let list = read_list(path)?;
             files.push((*score, list.len(), path.clone()));
-            networks.extend(list.into_iter().map(|network| (network, *score)));
+            networks.extend(list.into_iter().map(|network| (network, Score(*score))));
         }
         Ok(Self {
             scores: networks.into_iter().collect(),
             files,
         })
+    }
+
+    /// The score of the smallest network that the address is in; if that has several, 0 if that is
+    /// one of them, or else the highest. 0, if it is in none.
+    pub fn score(&self, address: IpAddr) -> u8 {
+        let Score(score) = self.scores.get(address);
+        score
     }
 }
 
