@@ -409,6 +409,7 @@ async fn metrics_and_health_are_shown() {
         ),
         "answers_total{score=\"100\"} 2",
         "answers_total{score=\"0\"} 1",
+        "lists_stale 0",
         "list_failures_total 0",
         "spop_notifies_total 3",
         "spop_connections 1",
@@ -432,6 +433,7 @@ async fn metrics_and_health_are_shown() {
     site.line("lists stay as they were").await;
     let counted = get(admin, "/metrics");
     assert!(counted.contains("list_failures_total 1\n"), "{counted}");
+    assert!(counted.contains("lists_stale 1\n"), "{counted}");
 
     site.agent.signal(Signal::TERM).unwrap();
     let stopping = async || get(admin, "/readyz").starts_with("HTTP/1.1 503");
