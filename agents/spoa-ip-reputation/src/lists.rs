@@ -1,6 +1,5 @@
 //! Files of addresses and networks, one to a line, each file with a score.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -11,6 +10,10 @@ use network_map::{ListError, NetworkMap, read_list};
 
 /// The highest score; 0 is the lowest, and that of an address in no list.
 pub const MAX_SCORE: u8 = 100;
+
+/// What stands for the score 0 of a list. Of equal networks the highest counts, so an exception is one
+/// also for an address that another list has by itself, as most lists have most of theirs.
+const EXCEPTION: u8 = MAX_SCORE + 1;
 
 /// `SPOA_IP_LISTS`: the score of the networks in each file. What is given twice counts once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -43,33 +46,10 @@ impl Sources {
     }
 }
 
-/// Of equal networks the highest score counts. But 0 comes before all: an exception would be none
-/// for an address that a list has by itself, as most lists have most of theirs.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Score(u8);
-
-impl Score {
-    fn rank(self) -> u8 {
-        self.0.wrapping_sub(1)
-    }
-}
-
-impl Ord for Score {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-impl PartialOrd for Score {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The lists as they were read.
 #[derive(Debug)]
 pub struct Lists {
-    scores: NetworkMap<Score>,
+    scores: NetworkMap<u8>,
     /// Score, number of networks and path of each file.
     pub files: Vec<(u8, usize, PathBuf)>,
 }
@@ -84,7 +64,8 @@ impl Lists {
         for (score, path) in sources {
             let list = read_list(path)?;
             files.push((*score, list.len(), path.clone()));
-            networks.extend(list.into_iter().map(|network| (network, Score(*score))));
+            let score = if *score == 0 { EXCEPTION } else { *score };
+            networks.extend(list.into_iter().map(|network| (network, score)));
         }
         Ok(Self {
             scores: networks.into_iter().collect(),
@@ -95,8 +76,10 @@ impl Lists {
     /// The score of the smallest network that the address is in; if that has several, 0 if that is
     /// one of them, or else the highest. 0, if it is in none.
     pub fn score(&self, address: IpAddr) -> u8 {
-        let Score(score) = self.scores.get(address);
-        score
+        match self.scores.get(address) {
+            EXCEPTION => 0,
+            score => score,
+        }
     }
 }
 
