@@ -7,8 +7,12 @@ mod command;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use spoa_process::log;
+
 fn main() -> ExitCode {
-    match command::execute(spoa_process::parse("spoa-gcra")) {
+    let ended = command::execute(spoa_process::parse("spoa-gcra"));
+    log::flush();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for line in failure.to_string().lines() {

@@ -29,7 +29,7 @@ impl Reputation {
     /// set in `sess`, and in `txn` where it cannot be left over from an earlier request.
     pub fn check_ip(&self, request: &RequestRef<'_>) -> Option<Actions> {
         let address = address(request.arg("ip_src"))?;
-        let score = self.lists.load().scores.get(address);
+        let score = self.lists.load().score(address);
         let answers = self.answers.get(usize::from(score))?;
         answers.fetch_add(1, Ordering::Relaxed);
         let actions = Actions::new().set_var(Scope::Session, "ip_score", score);
@@ -69,7 +69,7 @@ mod tests {
             let request = Request::local("check-ip", [("ip_src", address)]).unwrap();
             let lookup = measure(|| {
                 let address = super::address(request.by_ref().arg("ip_src")).unwrap();
-                assert_eq!(reputation.lists.load().scores.get(address), 0);
+                assert_eq!(reputation.lists.load().score(address), 0);
             });
             assert_eq!(lookup.count_total, 0);
             // Two variables do not fit where one does.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,6 +10,10 @@ use network_map::{ListError, NetworkMap, read_list};
 
 /// The highest score; 0 is the lowest, and that of an address in no list.
 pub const MAX_SCORE: u8 = 100;
+
+/// What stands for the score 0 of a list. Of equal networks the highest counts, so an exception is one
+/// also for an address that another list has by itself, as most lists have most of theirs.
+const EXCEPTION: u8 = MAX_SCORE + 1;
 
 /// `SPOA_IP_LISTS`: the score of the networks in each file. What is given twice counts once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -44,9 +49,7 @@ impl Sources {
 /// The lists as they were read.
 #[derive(Debug)]
 pub struct Lists {
-    /// The score of each address: that of the smallest network that it is in; the highest, if
-    /// that has several; 0, if it is in none.
-    pub scores: NetworkMap<u8>,
+    scores: NetworkMap<u8>,
     /// Score, number of networks and path of each file.
     pub files: Vec<(u8, usize, PathBuf)>,
 }
@@ -61,12 +64,22 @@ impl Lists {
         for (score, path) in sources {
             let list = read_list(path)?;
             files.push((*score, list.len(), path.clone()));
-            networks.extend(list.into_iter().map(|network| (network, *score)));
+            let score = if *score == 0 { EXCEPTION } else { *score };
+            networks.extend(list.into_iter().map(|network| (network, score)));
         }
         Ok(Self {
             scores: networks.into_iter().collect(),
             files,
         })
+    }
+
+    /// The score of the smallest network that the address is in; if that has several, 0 if that is
+    /// one of them, or else the highest. 0, if it is in none.
+    pub fn score(&self, address: IpAddr) -> u8 {
+        match self.scores.get(address) {
+            EXCEPTION => 0,
+            score => score,
+        }
     }
 }
 

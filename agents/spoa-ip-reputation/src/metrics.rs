@@ -6,7 +6,8 @@ use spop_server::admin::Exposition;
 
 use crate::check_ip::Reputation;
 
-/// Networks in each file, answers by score, and how often changed lists could not be used.
+/// Networks in each file, answers by score, whether the lists are stale, and how often changed ones
+/// could not be used.
 pub fn show(reputation: &Reputation, page: &mut Exposition) {
     for (score, networks, path) in &reputation.lists.load().files {
         let (score, path) = (score.to_string(), path.to_string_lossy());
@@ -21,6 +22,9 @@ pub fn show(reputation: &Reputation, page: &mut Exposition) {
             page.counter("answers_total", "Scores given.", answers);
         }
     }
+    let stale = [([], u64::from(reputation.lists.is_stale()))];
+    let help = "1 while the files are not what is in force: changed and not read, or not usable.";
+    page.gauge("lists_stale", help, stale);
     let failures = [([], reputation.lists.failures())];
     page.counter("list_failures_total", "Changes not usable.", failures);
 }

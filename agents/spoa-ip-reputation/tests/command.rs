@@ -9,10 +9,11 @@
 )]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
+use std::thread;
 use std::time::Duration;
 
 use spop_client::Client;
@@ -409,6 +410,7 @@ async fn metrics_and_health_are_shown() {
         ),
         "answers_total{score=\"100\"} 2",
         "answers_total{score=\"0\"} 1",
+        "lists_stale 0",
         "list_failures_total 0",
         "spop_notifies_total 3",
         "spop_connections 1",
@@ -432,6 +434,7 @@ async fn metrics_and_health_are_shown() {
     site.line("lists stay as they were").await;
     let counted = get(admin, "/metrics");
     assert!(counted.contains("list_failures_total 1\n"), "{counted}");
+    assert!(counted.contains("lists_stale 1\n"), "{counted}");
 
     site.agent.signal(Signal::TERM).unwrap();
     let stopping = async || get(admin, "/readyz").starts_with("HTTP/1.1 503");
@@ -515,6 +518,50 @@ async fn the_exit_code_counts_even_if_nothing_can_be_said() {
         let command = command.env("SPOE_ADDR", addr).stdout(full()).stderr(full());
         assert_eq!(command.status().unwrap().code(), Some(code), "{addr}");
     }
+}
+
+/// Of a pipe that is full, since whoever collects the log has stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let [output, errors] = [(); 2].map(|()| writer.try_clone().unwrap());
+    // Until the reader is gone.
+    let full = thread::spawn(move || while writer.write_all(&[b'\n'; 4096]).is_ok() {});
+    let addr = spop_testkit::port::free_addr().unwrap();
+    let mut command = Command::new(BINARY);
+    agent::without_settings(&mut command).stdout(output);
+    command
+        .stderr(errors)
+        .env("SPOE_ADDR", addr.to_string())
+        .env("SPOA_ADMIN_ADDR", "off");
+    let mut agent = command.spawn().unwrap();
+    let answered = timeout(PATIENCE, async {
+        let mut client = loop {
+            match Client::connect(addr).await {
+                Ok(client) => break client,
+                Err(_) => sleep(Duration::from_millis(10)).await,
+            }
+        };
+        scores(&mut client, ip("192.0.2.7")).await
+    });
+    let answered = answered.await;
+    let asked = Command::new("sh")
+        .args(["-c", &format!("kill {}", agent.id())])
+        .status();
+    let ended = timeout(PATIENCE, async {
+        while agent.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let ended = ended.await;
+    if ended.is_err() {
+        agent.kill().unwrap();
+    }
+    let status = agent.wait().unwrap();
+    drop(reader);
+    full.join().unwrap();
+    assert_eq!(answered.unwrap(), both(0));
+    assert!(asked.unwrap().success() && status.success(), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

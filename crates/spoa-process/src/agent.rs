@@ -181,6 +181,7 @@ pub fn run<A: CommandFactory>(
             ))),
         },
     };
+    log::flush();
     let Err(Failure(error, code)) = ended else {
         return ExitCode::SUCCESS;
     };

@@ -1,10 +1,11 @@
 //! What is logged, and how: to standard error, as text or JSON.
 
 mod directives;
+mod lines;
 mod throttle;
 
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
 
 use tracing::{Subscriber, info};
@@ -12,9 +13,11 @@ use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, filter_
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
+use tracing_subscriber::{EnvFilter, Layer, fmt as formats};
 
 pub use self::directives::{Directives, DirectivesError};
+use self::lines::Stream;
+pub use self::lines::flush;
 use self::throttle::Throttle;
 use crate::traces::{self, Traces};
 
@@ -66,6 +69,10 @@ pub struct Log {
 ///
 /// Of each place in the source that warns or reports an error, ten lines in 10 s are shown; how many more there
 /// were is said after that. One bad peer does not fill a disk.
+///
+/// A thread of its own writes it, so that whoever does not read it stops nobody: of a log that
+/// nobody reads what exceeds 1 MiB is lost, and told of if somebody reads on. [`flush`] belongs at
+/// the end of the process.
 pub fn start(directives: &Directives, format: Format) -> Log {
     start_with(directives, format, &Traces::off())
 }
@@ -87,12 +94,12 @@ fn subscriber(directives: &Directives, format: Format, traces: &Traces) -> impl 
     let filter = filter(directives, format);
     let shown = match format {
         Format::Text => {
-            let lines = lines::layer().with_writer(io::stderr);
+            let lines = formats::layer().with_writer(|| Stream::Error);
             let lines = lines.with_ansi(io::stderr().is_terminal());
             filtered(lines, filter).boxed()
         }
         Format::Json => {
-            let lines = lines::layer().with_writer(io::stderr).json();
+            let lines = formats::layer().with_writer(|| Stream::Error).json();
             let lines = lines.flatten_event(true).with_current_span(false);
             filtered(lines, filter).boxed()
         }
@@ -140,8 +147,7 @@ impl Log {
     /// JSON it is the `message` of one line of the log.
     pub fn announce(self, text: &str) {
         match self.format {
-            // Nobody may be reading it any more.
-            Format::Text => drop(writeln!(io::stdout(), "{text}")),
+            Format::Text => Stream::Output.write(format!("{text}\n").as_bytes()),
             Format::Json => info!(target: ANNOUNCEMENT, "{text}"),
         }
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -25,7 +25,8 @@ use crate::systemd;
 
 /// Between two looks at the files.
 const POLL: Duration = Duration::from_secs(1);
-/// Until files that could not be used are read again, though they are the same.
+/// Until files that could not be used are read again, though they are the same; and until it is
+/// said that files keep changing.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// What was read from files, and is read again when they change. The one in force is the last
@@ -36,7 +37,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// it, and when that is done.
 ///
 /// What could not be used is read again each minute, since the reason may pass without a change:
-/// a network's file system that fails, too many open files. The same failure is told once.
+/// a network's file system that fails, too many open files. The same failure is told once. Of
+/// files that are not left alone it is said each minute that they are not read.
 ///
 /// ```
 /// use std::fs;
@@ -59,6 +61,7 @@ const RETRY: Duration = Duration::from_secs(60);
 pub struct Watched<T> {
     in_force: ArcSwap<T>,
     failures: AtomicU64,
+    stale: AtomicBool,
 }
 
 /// Why the files cannot be used.
@@ -92,15 +95,93 @@ impl<T: fmt::Display + Send + Sync + 'static> Watched<T> {
         let watched = Arc::new(Self {
             in_force: ArcSwap::from_pointee(read()?),
             failures: AtomicU64::new(0),
+            stale: AtomicBool::new(false),
         });
-        let taking = Arc::clone(&watched);
-        let take = move |result| taking.take(name, log, result);
-        let read = Arc::new(read);
-        tokio::spawn(watch(name, files.into(), stamps, hangup, read, take));
+        let watching = Arc::clone(&watched);
+        tokio::spawn(watching.watch(name, log, files.into(), stamps, hangup, Arc::new(read)));
         Ok(watched)
     }
 
+    /// Goes on until the runtime ends: `read` reads the files, which had these stamps when they
+    /// were read before. Nothing that asks the file system, which may be a network, blocks a thread
+    /// that answers.
+    async fn watch(
+        self: Arc<Self>,
+        name: &'static str,
+        log: Log,
+        files: Arc<[PathBuf]>,
+        mut before: Stamps,
+        mut hangup: Signal,
+        read: Arc<impl Fn() -> Result<T, Problem> + Send + Sync + 'static>,
+    ) {
+        let look = async || {
+            let files = Arc::clone(&files);
+            spawn_blocking(move || stamps(&files)).await
+        };
+        let mut seen = before.clone();
+        // When they were read, and why they could not be used, if so.
+        let (mut read_at, mut failure) = (Instant::now(), None);
+        // Since when they have changed, or it was said that they still do.
+        let mut changing = None;
+        // Whether systemd waits.
+        let mut reloading = false;
+        loop {
+            let told = tokio::select! {
+                heard = hangup.recv() => heard.is_some(),
+                () = sleep(POLL) => false,
+            };
+            // Only the end of the runtime is an error.
+            let Ok(now) = look().await else { return };
+            let settled = now == seen;
+            seen.clone_from(&now);
+            let changed = now != before;
+            let stale = changed || failure.is_some();
+            self.stale.store(stale, Ordering::Relaxed);
+            if changed && changing.get_or_insert_with(Instant::now).elapsed() >= RETRY {
+                changing = Some(Instant::now());
+                warn!(
+                    "{name} keep changing, so those before stay in force; they are read once the \
+                     files are left alone for a second"
+                );
+            }
+            let again = failure.is_some() && read_at.elapsed() >= RETRY;
+            if !told && !(settled && (changed || again)) {
+                continue;
+            }
+            if told {
+                systemd::reloading();
+                reloading = true;
+            }
+            (before, read_at) = (now, Instant::now());
+            let reading = Arc::clone(&read);
+            let result = spawn_blocking(move || reading()).await;
+            // One that panics does not end the watch.
+            let result = result.unwrap_or_else(|panic| Err(panic.into()));
+            let Ok(after) = look().await else { return };
+            if after != before {
+                warn!(
+                    "{name} changed while they were read, and are read again once they are left alone"
+                );
+                continue;
+            }
+            let known = failure;
+            failure = result
+                .as_ref()
+                .err()
+                .map(|problem| Chain(&**problem).to_string());
+            changing = None;
+            if told || changed || failure != known {
+                self.take(name, log, result);
+            }
+            if reloading {
+                systemd::reloaded();
+                reloading = false;
+            }
+        }
+    }
+
     fn take(&self, name: &str, log: Log, result: Result<T, Problem>) {
+        self.stale.store(result.is_err(), Ordering::Relaxed);
         match result {
             Ok(news) => {
                 let shown = news.to_string();
@@ -127,6 +208,12 @@ impl<T> Watched<T> {
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
+
+    /// Whether what is in force is not what the files hold: they have changed, and were not read
+    /// yet, or could not be used. For longer than a moment it is worth an alert.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Watched<T> {
@@ -134,72 +221,8 @@ impl<T: fmt::Debug> fmt::Debug for Watched<T> {
         f.debug_struct("Watched")
             .field("in_force", &self.in_force)
             .field("failures", &self.failures)
+            .field("stale", &self.stale)
             .finish()
-    }
-}
-
-/// Goes on until the runtime ends: `read` reads the files, which had these stamps when they
-/// were read before, and `take` gets what came of it. Nothing that asks the file system, which
-/// may be a network, blocks a thread that answers.
-async fn watch<T: Send + 'static>(
-    name: &'static str,
-    files: Arc<[PathBuf]>,
-    mut before: Stamps,
-    mut hangup: Signal,
-    read: Arc<impl Fn() -> Result<T, Problem> + Send + Sync + 'static>,
-    take: impl Fn(Result<T, Problem>),
-) {
-    let look = async || {
-        let files = Arc::clone(&files);
-        spawn_blocking(move || stamps(&files)).await
-    };
-    let mut seen = before.clone();
-    // When they were read, and why they could not be used, if so.
-    let (mut read_at, mut failure) = (Instant::now(), None);
-    // Whether systemd waits.
-    let mut reloading = false;
-    loop {
-        let told = tokio::select! {
-            heard = hangup.recv() => heard.is_some(),
-            () = sleep(POLL) => false,
-        };
-        // Only the end of the runtime is an error.
-        let Ok(now) = look().await else { return };
-        let settled = now == seen;
-        seen.clone_from(&now);
-        let changed = now != before;
-        let again = failure.is_some() && read_at.elapsed() >= RETRY;
-        if !told && !(settled && (changed || again)) {
-            continue;
-        }
-        if told {
-            systemd::reloading();
-            reloading = true;
-        }
-        (before, read_at) = (now, Instant::now());
-        let reading = Arc::clone(&read);
-        let result = spawn_blocking(move || reading()).await;
-        // One that panics does not end the watch.
-        let result = result.unwrap_or_else(|panic| Err(panic.into()));
-        let Ok(after) = look().await else { return };
-        if after != before {
-            warn!(
-                "{name} changed while they were read, and are read again once they are left alone"
-            );
-            continue;
-        }
-        let known = failure;
-        failure = result
-            .as_ref()
-            .err()
-            .map(|problem| Chain(&**problem).to_string());
-        if told || changed || failure != known {
-            take(result);
-        }
-        if reloading {
-            systemd::reloaded();
-            reloading = false;
-        }
     }
 }
 

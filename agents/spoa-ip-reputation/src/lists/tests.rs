@@ -44,7 +44,7 @@ fn lists_have_addresses_networks_comments_and_blank_lines() {
         ("203.0.113.1", 100),
     ] {
         let address = address.parse().unwrap();
-        assert_eq!(lists.scores.get(address), score, "{address}");
+        assert_eq!(lists.score(address), score, "{address}");
     }
     let shown = lists.to_string();
     assert!(shown.starts_with("lists in force:\n"), "{shown}");
@@ -52,4 +52,33 @@ fn lists_have_addresses_networks_comments_and_blank_lines() {
         shown.contains("\n  score 100         6 networks  /"),
         "{shown}"
     );
+}
+
+#[test]
+fn an_exception_counts_before_the_same_network_of_other_lists() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = |score, text| {
+        let path = dir.path().join(format!("{score}"));
+        fs::write(&path, text).unwrap();
+        (score, path)
+    };
+    let sources = [
+        list(0, "192.0.2.7\n198.51.100.0/24\n2001:db8::/32\n"),
+        list(1, "192.0.2.7\n192.0.2.8\n"),
+        list(
+            100,
+            "192.0.2.7\n192.0.2.8\n198.51.100.0/24\n198.51.100.7\n2001:db8::/32\n",
+        ),
+    ];
+    let lists = Lists::read(&Sources(sources.into())).unwrap();
+    for (address, score) in [
+        ("192.0.2.7", 0),
+        ("192.0.2.8", 100),
+        ("198.51.100.6", 0),
+        // In a smaller network than the exception.
+        ("198.51.100.7", 100),
+        ("2001:db8::7", 0),
+    ] {
+        assert_eq!(lists.score(address.parse().unwrap()), score, "{address}");
+    }
 }

@@ -170,6 +170,42 @@ async fn a_file_that_is_being_written_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_a_file_keeps_changing_is_told_each_minute() {
+    let lines = Lines::default();
+    let _guard = subscriber::set_default(registry().with(lines.clone()));
+    let site = Site::start("1").unwrap();
+    assert!(!site.number.is_stale());
+    sleep(POLL / 2).await;
+    let mut text = String::from("2");
+    for _ in 0..150 {
+        text.push(' ');
+        site.write(&text);
+        sleep(POLL).await;
+    }
+    assert!(site.number.is_stale());
+    assert_eq!(site.readings.load(Ordering::Relaxed), 1);
+    let line = "numbers keep changing, so those before stay in force; they are read once the files \
+                are left alone for a second";
+    assert_eq!(lines.all(), [line, line]);
+    site.until_number(2).await;
+    let fresh = |site: &Site| !site.number.is_stale();
+    site.until("they are those of the file", fresh).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_used_is_stale_until_it_can_be() {
+    let site = Site::start("1").unwrap();
+    site.replace("nonsense");
+    site.until_failures(1).await;
+    sleep(10 * RETRY).await;
+    assert!(site.number.is_stale());
+    assert_eq!(site.number.failures(), 1);
+    site.replace("1");
+    let fresh = |site: &Site| !site.number.is_stale();
+    site.until("it can be used", fresh).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changed_while_it_was_read_is_told_and_read_again() {
     let lines = Lines::default();
     let _guard = subscriber::set_default(registry().with(lines.clone()));
