@@ -11,8 +11,8 @@ use network_map::{ListError, NetworkMap, read_list};
 /// The highest score; 0 is the lowest, and that of an address in no list.
 pub const MAX_SCORE: u8 = 100;
 
-/// What stands for the score 0 of a list. Of equal networks the highest counts, so an exception is one
-/// also for an address that another list has by itself, as most lists have most of theirs.
+/// What stands for the score 0 of a list. Of equal networks the highest counts, so an exception is
+/// one also for a network that another list has, too.
 const EXCEPTION: u8 = MAX_SCORE + 1;
 
 /// `SPOA_IP_LISTS`: the score of the networks in each file. What is given twice counts once.
@@ -36,13 +36,6 @@ impl FromStr for Sources {
         let parts = text.split(',').map(str::trim);
         let sources = parts.filter(|part| !part.is_empty()).map(source);
         sources.collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl Sources {
-    /// The files.
-    pub fn files(&self) -> Vec<PathBuf> {
-        self.0.iter().map(|(_, path)| path.clone()).collect()
     }
 }
 
@@ -76,19 +69,14 @@ impl Lists {
     /// The score of the smallest network that the address is in; if that has several, 0 if that is
     /// one of them, or else the highest. 0, if it is in none.
     pub fn score(&self, address: IpAddr) -> u8 {
-        match self.scores.get(address) {
-            EXCEPTION => 0,
-            score => score,
-        }
+        self.scores.get(address) % EXCEPTION
     }
 }
 
 impl fmt::Display for Lists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("lists in force:")?;
-        if self.files.is_empty() {
-            f.write_str(" none")?;
-        }
+        let none = if self.files.is_empty() { " none" } else { "" };
+        write!(f, "lists in force:{none}")?;
         for (score, count, path) in &self.files {
             let path = path.display();
             write!(f, "\n  score {score:3}  {count:8} networks  {path}")?;

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let arguments: Arguments = parse(NAME);
     let sources = arguments.spoa_ip_lists;
     run::<Arguments>(NAME, arguments.options, async |log| {
-        let files = sources.files();
+        let files = sources.0.iter().map(|(_, path)| path.clone()).collect();
         let lists = Watched::start("lists", files, log, move || Lists::read(&sources))?;
         let reputation = Arc::new(Reputation::new(Arc::clone(&lists)));
         let agent = Agent::new(check_ip::router(Arc::clone(&reputation)));

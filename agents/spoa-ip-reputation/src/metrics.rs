@@ -22,9 +22,6 @@ pub fn show(reputation: &Reputation, page: &mut Exposition) {
             page.counter("answers_total", "Scores given.", answers);
         }
     }
-    let stale = [([], u64::from(reputation.lists.is_stale()))];
-    let help = "1 while the files are not what is in force: changed and not read, or not usable.";
-    page.gauge("lists_stale", help, stale);
-    let failures = [([], reputation.lists.failures())];
-    page.counter("list_failures_total", "Changes not usable.", failures);
+    let lists = &reputation.lists;
+    lists.show(page, "lists_stale", "list_failures_total");
 }

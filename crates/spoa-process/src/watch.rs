@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use spop_server::admin::Exposition;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -213,6 +214,15 @@ impl<T> Watched<T> {
     /// yet, or could not be used. For longer than a moment it is worth an alert.
     pub fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Adds [`is_stale`](Self::is_stale), as 1 or 0, and [`failures`](Self::failures) to an agent's
+    /// metrics, by these names.
+    pub fn show(&self, page: &mut Exposition, stale: &str, failures: &str) {
+        let help = "1 while the files are not what is in force: not usable, or not read yet.";
+        page.gauge(stale, help, [([], self.is_stale().into())]);
+        let help = "Times that changed files could not be used.";
+        page.counter(failures, help, [([], self.failures())]);
     }
 }
 

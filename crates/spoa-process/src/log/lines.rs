@@ -1,5 +1,7 @@
 //! The way out of what is logged: a thread of its own writes it, since a pipe that nobody reads
 //! blocks whoever writes to it. Lines for which there is no room any more are lost, and counted.
+//! (`tracing-appender` does the first, but the end of its thread prints to standard output when its
+//! queue is full, and blocks there; and it tells nobody of what was lost.)
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
