@@ -2,52 +2,34 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::env;
-use std::io::{BufRead as _, BufReader, Read as _};
+mod support;
+
+use std::io::{BufReader, Read as _};
 use std::net::TcpListener;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
-use spoa_process::{Agent, Options, run};
+use spoa_process::Agent;
 use spop_client::Client;
 use spop_client::spop_codec::TypedData;
 use spop_server::{Config, Router};
+use support::{PATIENCE, after, child, is_child, live};
 use tokio::runtime::Runtime;
-
-/// Set in the child: this test, started anew, is the agent then.
-const CHILD: &str = "TEST_CHILD";
-
-/// For a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
 
 #[test]
 fn a_collector_that_never_answers_does_not_keep_it() {
-    if env::var_os(CHILD).is_some() {
-        let Arguments { options } = Arguments::parse_from(["agent"]);
+    if is_child() {
         let config = Config::new().with_drain_timeout(Duration::MAX);
-        let agent = Agent::new(Router::new()).with_config(config);
-        let ended = run::<Arguments>("agent", options, async |_log| Ok(agent));
+        let ended = live(|| Ok(Agent::new(Router::new()).with_config(config)));
         assert_eq!(ended, ExitCode::SUCCESS);
         return;
     }
     // Whoever connects is in its queue.
     let collector = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("a_collector_that_never_answers_does_not_keep_it")
-        .env(CHILD, "1")
-        .env("SPOE_ADDR", "127.0.0.1:0")
-        .env("SPOA_ADMIN_ADDR", "off")
+    let mut child = child("a_collector_that_never_answers_does_not_keep_it", "")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         .env("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")
         // Nothing is sent before the end.
@@ -56,14 +38,10 @@ fn a_collector_that_never_answers_does_not_keep_it() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    let addr = output.find_map(|line| {
-        let line = line.unwrap();
-        let (_, addr) = line.split_once("spoe agent listening on ")?;
-        Some(addr.to_owned())
-    });
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let addr = after("spoe agent listening on ", &mut output);
     let ask = async {
-        let mut client = Client::connect(addr.unwrap()).await.unwrap();
+        let mut client = Client::connect(&*addr).await.unwrap();
         let source = ("ip_src", TypedData::Ipv4([192, 0, 2, 7].into()));
         client.notify("check", [source]).await.unwrap();
     };
