@@ -31,6 +31,7 @@ mod binary;
 mod deliver;
 mod program;
 mod project;
+mod revision;
 mod sbom;
 mod tree;
 
@@ -42,10 +43,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use spop_testkit::tools::workspace_root;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 use binary::Compiler;
 use project::Project;
+use revision::revision;
 
 pub use archive::{Archive, Config, Image};
 pub use deliver::push;
@@ -268,20 +269,6 @@ async fn verify(
     }
     println!("verified: the same digest from {}", root.display());
     Ok(())
-}
-
-/// The commit that the sources are, if they are one.
-async fn revision(root: &Path) -> Option<String> {
-    let git = |words: [&str; 2]| {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(root).args(words);
-        command
-    };
-    let changes = program::said(&mut git(["status", "--porcelain"])).await;
-    if !changes.ok()?.is_empty() {
-        return None;
-    }
-    program::said(&mut git(["rev-parse", "HEAD"])).await.ok()
 }
 
 /// The agents' names.

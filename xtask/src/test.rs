@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use spop_testkit::Scratch;
 use spop_testkit::tools::{Haproxy, Valkey, workspace_root};
-use tempfile::TempDir;
 
 use crate::cargo::{cargo, run as run_cargo};
 use crate::{deploy, edges, faults, fuzz, image, links};
@@ -116,7 +116,7 @@ async fn agent_image() -> Result<()> {
 
 async fn tests(which: &[&str]) -> Result<()> {
     // All that tests leave, should one be killed, goes with this directory.
-    let temp = TempDir::with_prefix("xtask-test-")?;
+    let temp = Scratch::new("spop-xtask-test-")?;
     let mut command = cargo(["test", "--workspace"]);
     command.args(which).env("TMPDIR", temp.path());
     run_cargo(&mut command).await

@@ -69,8 +69,8 @@ impl Listening {
         }
     }
 
-    /// Traces what it answers. What is queued of them at the end is sent in the time that
-    /// requests in flight leave of the drain timeout.
+    /// Traces what it answers. What is queued of them at the end is sent in 2 s, or in
+    /// what requests in flight leave of the drain timeout, if that is less.
     #[must_use]
     pub fn with_traces(mut self, traces: Traces) -> Self {
         self.traces = traces;

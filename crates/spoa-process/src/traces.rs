@@ -27,7 +27,8 @@
 //!
 //! Spans wait in a bounded queue for a thread of their own, which sends them in batches: nothing
 //! that answers HAProxy ever waits for the collector. What does not fit, and what a collector
-//! does not take, is lost; that is logged once when it begins and once when it is over.
+//! does not take, is lost; that is logged once when it begins and once when it is over. What is
+//! queued when the process ends gets 2 s at most.
 
 #[cfg(feature = "otel")]
 mod collector;
@@ -43,6 +44,11 @@ pub use settings::TracesError;
 
 /// The target of spans to be sent. The log does not show what has it.
 pub const TARGET: &str = "spoa_process::span";
+
+/// How long the end of a process waits for the collector, which may never answer: whoever stops an
+/// agent waits, too.
+#[cfg(feature = "otel")]
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// Whether, and how, traces are sent. Without the feature `otel` they never are.
 #[derive(Debug, Default)]
@@ -101,11 +107,12 @@ impl Traces {
         }
     }
 
-    /// Sends what is queued, and no more after that. Takes no longer than `limit`.
+    /// Sends what is queued, and no more after that. Takes no longer than `limit`, nor than
+    /// [`LONGEST_END`].
     pub(crate) async fn end(self, limit: Duration) {
         #[cfg(feature = "otel")]
         if let Some(export) = self.export {
-            export.end(limit).await;
+            export.end(limit.min(LONGEST_END)).await;
         }
         #[cfg(not(feature = "otel"))]
         let _ = limit;

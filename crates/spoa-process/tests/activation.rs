@@ -2,45 +2,34 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::env;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
-use clap::Parser;
-use spoa_process::{Options, run};
-
-/// Set in the child: this test, started anew, is the agent then.
-const CHILD: &str = "TEST_CHILD";
+use support::{child, is_child, live};
 
 /// Becomes the agent, under the shell's own process id, as systemd does it.
-const ACTIVATE: &str = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=spop; exec \"$@\" 3<&0";
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+const ACTIVATE: &str = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=spop; exec 3<&0";
 
 #[test]
 fn the_environment_is_clear_before_anything_is_prepared() {
-    if env::var_os(CHILD).is_some() {
-        let Arguments { options } = Arguments::parse_from(["agent"]);
-        let ended = run::<Arguments>("agent", options, async |_log| {
+    if is_child() {
+        let ended = live(|| {
             let variables = ["LISTEN_PID", "LISTEN_FDS"];
             let left = variables.map(|name| env::var_os(name).is_some());
-            Err(format!("left in the environment: {left:?}").into())
+            Err(format!("left in the environment: {left:?}"))
         });
         assert_eq!(ended, ExitCode::from(2));
         return;
     }
-    let output = Command::new("/bin/sh")
-        .args(["-c", ACTIVATE, "sh"])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("the_environment_is_clear_before_anything_is_prepared")
-        .env(CHILD, "1")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = child(
+        "the_environment_is_clear_before_anything_is_prepared",
+        ACTIVATE,
+    )
+    .stdin(Stdio::null())
+    .output()
+    .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let line = "agent: left in the environment: [false, false]";
     assert!(said.lines().any(|own| own == line), "{said}");

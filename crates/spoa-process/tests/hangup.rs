@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod support;
+
 use std::env;
 use std::fs;
 use std::iter;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,13 +16,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getpid, kill_process};
 use spoa_process::Watched;
 use spoa_process::log::{self, Directives, Format};
+use support::{PATIENCE, child, is_child};
 use tokio::time::sleep;
 
-/// Set in the child: systemd's socket. This test, started anew, is the agent then.
-const CHILD: &str = "TEST_CHILD";
-
-/// For a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// systemd's socket, of which it tells a service in this way.
+const SOCKET: &str = "NOTIFY_SOCKET";
 
 #[tokio::test]
 async fn files_are_read_each_time_that_somebody_asks() {
@@ -61,20 +60,15 @@ async fn files_are_read_each_time_that_somebody_asks() {
 /// What happened, in the order in which it did: what systemd was told, and each reading.
 #[test]
 fn systemd_waits_for_files_that_change_while_they_are_read() {
-    if let Some(socket) = env::var_os(CHILD) {
-        reload_while_files_change(socket.into());
+    if is_child() {
+        reload_while_files_change(env::var_os(SOCKET).unwrap().into());
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("notify");
     let told = UnixDatagram::bind(&socket).unwrap();
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("systemd_waits_for_files_that_change_while_they_are_read")
-        .env(CHILD, &socket)
-        .env("NOTIFY_SOCKET", &socket)
-        .output()
-        .unwrap();
+    let test = "systemd_waits_for_files_that_change_while_they_are_read";
+    let output = child(test, "").env(SOCKET, &socket).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     told.set_nonblocking(true).unwrap();
     let next = || {

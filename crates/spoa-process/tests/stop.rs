@@ -2,54 +2,32 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::env;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+mod support;
 
-use clap::Parser;
+use std::io::{BufReader, Read as _};
+use std::process::{ExitCode, Stdio};
+
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use spoa_process::log::{self, Directives, Format};
-use spoa_process::{AdminAddr, Agent, Options, listen, run};
+use spoa_process::{AdminAddr, Agent, listen};
 use spop_server::{Config, Router};
+use support::{PATIENCE, after, child, is_child, live};
 use tokio::time::timeout;
-
-/// Set in the child: this test, started anew, is the agent then.
-const CHILD: &str = "TEST_CHILD";
-
-/// For a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
 
 #[test]
 fn who_says_that_it_listens_does_not_die_of_sigterm() {
-    if env::var_os(CHILD).is_some() {
-        let Arguments { options } = Arguments::parse_from(["agent"]);
-        let ended = run::<Arguments>("agent", options, async |_log| Ok(Agent::new(Router::new())));
+    if is_child() {
+        let ended = live(|| Ok(Agent::new(Router::new())));
         assert_eq!(ended, ExitCode::SUCCESS);
         return;
     }
     for _ in 0..20 {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "--nocapture"])
-            .arg("who_says_that_it_listens_does_not_die_of_sigterm")
-            .env(CHILD, "1")
-            .env("SPOE_ADDR", "127.0.0.1:0")
-            .env("SPOA_ADMIN_ADDR", "off")
+        let mut child = child("who_says_that_it_listens_does_not_die_of_sigterm", "")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("spoe agent listening on") {
-            line.clear();
-            assert_ne!(output.read_line(&mut line).unwrap(), 0);
-        }
+        after("spoe agent listening on ", &mut output);
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         // So that it does not wait for a reader.
         output.read_to_end(&mut Vec::new()).unwrap();

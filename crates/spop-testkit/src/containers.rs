@@ -3,7 +3,7 @@
 //! [`Engine`] is a podman service in namespaces of its own. Its bridges and packet filter rules
 //! are in its network namespace, its mounts in its mount namespace, and every container is a
 //! process of its PID namespace: all of them go when that namespace's first process does, which
-//! the kernel kills together with the test. Images and volumes are in a temporary directory.
+//! the kernel kills together with the test. Images and volumes are in a temporary directory, a [`Scratch`].
 //!
 //! [`Rootfs`] makes an image of programs of this machine, as no registry is asked.
 
@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Resource, getrlimit, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tempfile::TempDir;
 use tokio::runtime;
 
+use crate::Scratch;
 use crate::process::{Process, Signal};
 use crate::tools::{Podman, Program};
 
@@ -73,7 +73,7 @@ pub struct Engine {
     process: Process,
     podman: Podman,
     environment: Vec<(&'static str, OsString)>,
-    dir: TempDir,
+    dir: Scratch,
 }
 
 impl Engine {
@@ -84,7 +84,7 @@ impl Engine {
     pub fn start() -> Result<Self> {
         check_namespaces()?;
         let podman = Podman::find()?;
-        let dir = TempDir::with_prefix("containers-")?;
+        let dir = Scratch::new("spop-containers-")?;
         let environment = configure(&podman, dir.path())?;
         let unshare = Program::at("/usr/bin/unshare");
         let process = Process::spawn("podman", &unshare, |command| {

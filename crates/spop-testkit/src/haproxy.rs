@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -37,7 +37,7 @@ pub struct Setup {
     /// How long it waits for the agent; None leaves the 15 ms of the shipped file. A test
     /// of *what* is answered should not fail because a busy machine took 16 ms.
     pub timeout: Option<Duration>,
-    /// Lines of the shipped file, by how they begin, and what is to stand in their place:
+    /// Lines of the shipped files, by how they begin, and what is to stand in their place:
     /// `("filter spoe", "")` for a HAProxy that asks nobody.
     pub changes: Vec<(&'static str, &'static str)>,
 }
@@ -242,21 +242,25 @@ impl Launch {
 
 /// A copy of the shipped files, with the lines that begin in one of these ways replaced.
 fn changed_copy(shipped: &Path, changes: &[(&str, &str)], dir: &Path) -> Result<PathBuf> {
-    let text = fs::read_to_string(shipped)?;
-    let mut lines: Vec<&str> = text.lines().collect();
-    for (beginning, replacement) in changes {
-        let line = lines
-            .iter_mut()
-            .find(|line| line.trim_start().starts_with(beginning))
-            .with_context(|| format!("{} has no line {beginning:?}", shipped.display()))?;
-        *line = replacement;
+    // The second is looked for beside the first.
+    let names = ["haproxy.cfg", "spoe-rate-limit.conf"];
+    let texts = names.map(|name| fs::read_to_string(shipped.with_file_name(name)));
+    let mut missing: Vec<_> = changes.iter().collect();
+    for (name, text) in names.into_iter().zip(texts) {
+        let text = text?;
+        let mut lines: Vec<&str> = text.lines().collect();
+        missing.retain(|(beginning, replacement)| {
+            let found = lines
+                .iter_mut()
+                .find(|line| line.trim_start().starts_with(beginning));
+            found.map(|line| *line = replacement).is_none()
+        });
+        fs::write(dir.join(name), lines.join("\n") + "\n")?;
     }
-    let path = dir.join("haproxy.cfg");
-    fs::write(&path, lines.join("\n") + "\n")?;
-    // Looked for beside the configuration.
-    let engine = Path::new("spoe-rate-limit.conf");
-    fs::copy(shipped.with_file_name(engine), dir.join(engine))?;
-    Ok(path)
+    if let Some((beginning, _)) = missing.first() {
+        bail!("the shipped files have no line {beginning:?}");
+    }
+    Ok(dir.join("haproxy.cfg"))
 }
 
 /// What the shipped files are told by way of the environment.

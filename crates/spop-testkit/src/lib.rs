@@ -4,7 +4,8 @@
 //! them below `target/tools`; [`haproxy`], [`valkey`] and [`agent`] run them on free
 //! loopback ports and end them when dropped; [`link`] is a network between two of them that
 //! can fail; [`web`] is what HAProxy protects, and [`http`] the client that looks at the
-//! result; [`browser`] looks at pages as their readers do.
+//! result; [`browser`] looks at pages as their readers do. [`Scratch`] is where files are put
+//! that are to go with the process.
 
 pub mod agent;
 pub mod browser;
@@ -15,6 +16,9 @@ pub mod http;
 pub mod link;
 pub mod port;
 pub mod process;
+mod scratch;
 pub mod tools;
 pub mod valkey;
 pub mod web;
+
+pub use scratch::Scratch;

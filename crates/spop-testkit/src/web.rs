@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use axum::Router;
-use axum::routing::get;
+use axum::routing::any;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Answers every GET with 200 and `hello`, on a free loopback port, until dropped.
+/// Answers every request with 200 and `hello`, on a free loopback port, until dropped.
 #[derive(Debug)]
 pub struct Web {
     addr: SocketAddr,
@@ -23,7 +23,7 @@ impl Web {
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let hello = Router::new().fallback(get(async || "hello\n"));
+        let hello = Router::new().fallback(any(async || "hello\n"));
         let service = tokio::spawn(async move {
             // It ends only with an error of the listener, which HAProxy's check then shows.
             let _ = axum::serve(listener, hello).await;

@@ -14,6 +14,7 @@ mod servers;
 mod start;
 mod store;
 mod throughput;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use self::memory::Memory;
 use self::primaries::Primaries;
 use self::start::Start;
 use self::throughput::Throughput;
+use self::traces::{Traced, Traces};
 use super::callgrind;
 use super::cpus::Cpus;
 use super::notifies::{Asking, Shape, Turn};
@@ -67,6 +69,8 @@ enum Part {
     Cpu,
     /// Instructions for each decision
     Instructions,
+    /// Instructions for each decision, with traces (Cargo feature `otel`) and without
+    Traces,
     /// Many checks in one write, and one in each
     Batching,
     /// One client that does not stop, with and without the denial cache
@@ -80,10 +84,11 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Throughput,
         Self::Cpu,
         Self::Instructions,
+        Self::Traces,
         Self::Batching,
         Self::Attack,
         Self::Memory,
@@ -125,6 +130,7 @@ struct Results {
     throughput: Option<Throughput>,
     cpu: Option<Cpu>,
     instructions: Option<Instructions>,
+    traces: Option<Traces>,
     batching: Option<Batching>,
     attack: Option<Attack>,
     memory: Option<Memory>,
@@ -133,9 +139,13 @@ struct Results {
 }
 
 pub(crate) async fn run(options: Options) -> Result<()> {
+    let has = |part| options.only.contains(&part);
+    let traced = match has(Part::Traces) && callgrind::is_here() {
+        true => Some(Traced::build().await?),
+        false => None,
+    };
     let bench = Bench::prepare(&options).await?;
     eprintln!("{}", bench.explain());
-    let has = |part| options.only.contains(&part);
     let mut results = Results::default();
     if has(Part::Throughput) {
         results.throughput = Some(Throughput::measure(&bench).await?);
@@ -145,6 +155,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     }
     if has(Part::Instructions) && callgrind::is_here() {
         results.instructions = Some(Instructions::count(&bench).await?);
+    }
+    if let Some(traced) = traced {
+        results.traces = Some(Traces::count(&bench, &traced).await?);
     }
     if has(Part::Batching) {
         results.batching = Some(Batching::measure(&bench).await?);

@@ -77,22 +77,53 @@ fn promtool_accepts_the_rules_and_their_tests() {
 fn promtool_accepts_the_queries_of_the_dashboard() {
     let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
-    let targets = panels.filter_map(|panel| panel["targets"].as_array());
     // As if each of them were a rule. Every JSON text is a YAML text.
-    let rules: Vec<Value> = targets
-        .flatten()
+    let rules: Vec<Value> = panels
+        .flat_map(queries)
         .zip(0..)
-        .map(|(target, number)| {
-            let query = target["expr"].as_str().unwrap();
-            let query = query.replace("$__rate_interval", "5m");
-            json!({ "record": format!("query_{number}"), "expr": query })
-        })
+        .map(|(query, number)| json!({ "record": format!("query_{number}"), "expr": query }))
         .collect();
     assert!(!rules.is_empty());
     let groups = json!({ "groups": [{ "name": "queries", "rules": rules }] });
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("queries.yaml"), groups.to_string()).unwrap();
     promtool_accepts(dir.path(), ["check", "rules", "queries.yaml"]);
+}
+
+#[test]
+fn single_figures_of_the_dashboard_do_not_outlive_the_agents() {
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let figures = panels.iter().filter(|panel| panel["type"] == "stat");
+    let [with, without] = [vec![json!({ "labels": "{}", "value": 0 })], vec![]];
+    let [mut alone, mut beside] = [vec![], vec![]];
+    for panel in figures {
+        let counts_them = panel["title"] == "Agents";
+        for (target, query) in panel["targets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(queries(panel))
+        {
+            // The last value in the chosen time would be that of an agent that has gone.
+            assert!(counts_them || target["instant"] == true, "{query}");
+            assert!(counts_them || target["range"] == false, "{query}");
+            let samples = if counts_them { &with } else { &without };
+            alone.push(json!({ "expr": query, "eval_time": "5m", "exp_samples": samples }));
+            if panel["title"] == "Primaries lost" {
+                beside.push(json!({ "expr": query, "eval_time": "5m", "exp_samples": with }));
+            }
+        }
+    }
+    assert!(!beside.is_empty());
+    let agent = json!({ "series": "spoa_gcra_build_info{instance=\"a\"}", "values": "1x5" });
+    let tests = json!({ "tests": [
+        { "promql_expr_test": alone },
+        { "input_series": [agent], "promql_expr_test": beside },
+    ] });
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("figures.yaml"), tests.to_string()).unwrap();
+    promtool_accepts(dir.path(), ["test", "rules", "figures.yaml"]);
 }
 
 #[test]
@@ -148,6 +179,19 @@ fn the_dashboard_can_be_imported_anywhere() {
         );
         assert!(!panel["targets"].as_array().unwrap().is_empty(), "{title}");
     }
+}
+
+/// What a panel asks Prometheus for, all agents and policies chosen.
+fn queries(panel: &Value) -> Vec<String> {
+    let targets = panel["targets"].as_array();
+    let query = |target: &Value| {
+        let query = target["expr"].as_str().unwrap();
+        query
+            .replace("$__rate_interval", "5m")
+            .replace("$instance", ".*")
+            .replace("$policy", ".*")
+    };
+    targets.into_iter().flatten().map(query).collect()
 }
 
 fn promtool_accepts(dir: &Path, arguments: [&str; 3]) {

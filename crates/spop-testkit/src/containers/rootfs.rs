@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use tempfile::TempDir;
 
 use super::Engine;
+use crate::Scratch;
 use crate::tools::Program;
 
 /// Where the C library's loader looks for libraries, on every architecture.
@@ -17,7 +17,7 @@ const LIBRARIES: &str = "usr/lib";
 /// A directory that becomes an image's root.
 #[derive(Debug)]
 pub struct Rootfs {
-    dir: TempDir,
+    dir: Scratch,
 }
 
 impl Rootfs {
@@ -27,7 +27,7 @@ impl Rootfs {
     /// When there is no room for it.
     pub fn new() -> Result<Self> {
         let rootfs = Self {
-            dir: TempDir::with_prefix("rootfs-")?,
+            dir: Scratch::new("spop-rootfs-")?,
         };
         fs::create_dir_all(rootfs.dir.path().join("tmp"))?;
         symlink(LIBRARIES, rootfs.dir.path().join("lib"))?;

@@ -1,9 +1,10 @@
 //! spoa-gcra as a process, set up to be measured.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use spop_testkit::agent::{self, Agent};
 use spop_testkit::port;
 use spop_testkit::process::{Process, Signal};
@@ -39,13 +40,13 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    pub(super) async fn start(bench: &Bench, settings: &[(&str, &str)]) -> Result<Self> {
+    pub(super) async fn start(agent: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let addr = port::free_addr()?;
         let valgrind = Program::at(callgrind::PROGRAM);
         let process = Process::spawn("spoa-gcra", &valgrind, |command| {
             command
                 .args(callgrind::ARGUMENTS)
-                .arg(&bench.agent)
+                .arg(agent)
                 .env("SPOE_ADDR", addr.to_string())
                 .envs(SETTINGS)
                 .envs(settings.iter().copied());
@@ -58,6 +59,10 @@ impl Counted {
     pub(super) async fn end(self) -> Result<f64> {
         self.process.signal(Signal::TERM)?;
         self.process.wait(PATIENCE).await?;
-        callgrind::instructions(&self.process.log().join("\n"))
+        let said = self.process.log().join("\n");
+        if said.contains("traces are lost") || said.contains("takes no traces") {
+            bail!("not all is sent that is to be counted:\n{said}");
+        }
+        callgrind::instructions(&said)
     }
 }

@@ -1,6 +1,7 @@
 //! User instructions of the agent for each decision, by callgrind.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Result;
 use spop_client::Client;
@@ -29,8 +30,9 @@ impl Instructions {
         let mut counts = Vec::new();
         for window in WINDOWS {
             eprintln!("instructions: {window} in flight");
-            let memory = per_decision(bench, &[], window).await?;
-            let valkey = per_decision(bench, &[("VALKEY_NODES", &nodes)], window).await?;
+            let memory = per_decision(&bench.agent, &[], window).await?;
+            let nodes = [("VALKEY_NODES", &*nodes)];
+            let valkey = per_decision(&bench.agent, &nodes, window).await?;
             counts.push((window, Counts { memory, valkey }));
         }
         Ok(Self(counts))
@@ -52,19 +54,23 @@ impl Instructions {
 }
 
 /// The difference between two runs of different lengths: start, handshake and end cancel out.
-async fn per_decision(bench: &Bench, settings: &[(&str, &str)], window: u32) -> Result<f64> {
+pub(super) async fn per_decision(
+    agent: &Path,
+    settings: &[(&str, &str)],
+    window: u32,
+) -> Result<f64> {
     const FEW: u32 = 50;
     const MANY: u32 = 350;
     let (few, many) = tokio::try_join!(
-        total(bench, settings, window, FEW),
-        total(bench, settings, window, MANY),
+        total(agent, settings, window, FEW),
+        total(agent, settings, window, MANY),
     )?;
     Ok((many - few) / f64::from(MANY - FEW) / f64::from(window))
 }
 
 /// Of an agent's whole life, in which it is asked `times` times `window` NOTIFYs at once.
-async fn total(bench: &Bench, settings: &[(&str, &str)], window: u32, times: u32) -> Result<f64> {
-    let agent = Counted::start(bench, settings).await?;
+async fn total(agent: &Path, settings: &[(&str, &str)], window: u32, times: u32) -> Result<f64> {
+    let agent = Counted::start(agent, settings).await?;
     ask(agent.addr, window, times).await?;
     agent.end().await
 }

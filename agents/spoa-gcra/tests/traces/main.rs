@@ -2,28 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::net::{SocketAddr, TcpListener as Deaf};
+mod collector;
+#[cfg(feature = "e2e")]
+mod haproxy;
+#[cfg(feature = "e2e")]
+mod valkey;
+
+use std::net::TcpListener as Deaf;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::HeaderMap;
-use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 use spop_client::Client;
 use spop_client::spop_codec::TypedData;
 use spop_testkit::agent::{Agent, Setup, without_settings};
 use spop_testkit::port::free_addr;
 use spop_testkit::process::Signal;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+
+use collector::{Collector, Got, hex, text, value};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_spoa-gcra");
 
@@ -35,94 +31,6 @@ const CLIENT: &str = "192.0.2.7";
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
-
-/// Takes traces on a free loopback port, until dropped.
-struct Collector {
-    addr: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
-    service: JoinHandle<()>,
-}
-
-#[derive(Clone)]
-struct Got {
-    api_key: String,
-    service: String,
-    span: Span,
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let got = Arc::<Mutex<Vec<Got>>>::default();
-        let put = Arc::clone(&got);
-        let take = async move |headers: HeaderMap, body: Bytes| {
-            put.lock().unwrap().extend(spans(&headers, body));
-        };
-        let router = Router::new().route("/v1/traces", post(take));
-        let service = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { addr, got, service }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-
-    /// The spans, once there are `count`.
-    async fn spans(&self, count: usize) -> Vec<Got> {
-        let started = Instant::now();
-        loop {
-            let got = self.got.lock().unwrap().clone();
-            if got.len() >= count {
-                return got;
-            }
-            assert!(started.elapsed() < PATIENCE, "{} spans", got.len());
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.service.abort();
-    }
-}
-
-fn spans(headers: &HeaderMap, body: Bytes) -> Vec<Got> {
-    assert_eq!(headers["content-type"], "application/x-protobuf");
-    let header = headers.get("api-key").map(|value| value.to_str().unwrap());
-    let api_key = header.unwrap_or_default().to_owned();
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
-    let mut spans = Vec::new();
-    for of_resource in request.resource_spans {
-        let service = text(&of_resource.resource.unwrap().attributes, "service.name").unwrap();
-        for span in of_resource.scope_spans.into_iter().flat_map(|of| of.spans) {
-            let (api_key, service) = (api_key.clone(), service.clone());
-            spans.push(Got {
-                api_key,
-                service,
-                span,
-            });
-        }
-    }
-    spans
-}
-
-fn value<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a Value> {
-    let found = attributes.iter().find(|attribute| attribute.key == name)?;
-    found.value.as_ref()?.value.as_ref()
-}
-
-fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
-    match value(attributes, name)? {
-        Value::StringValue(text) => Some(text.clone()),
-        other => panic!("{name}: {other:?}"),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 async fn agent(endpoint: &str, settings: &[(&str, &str)]) -> Agent {
     let setup = Setup::new(AGENT)
@@ -313,41 +221,4 @@ fn bad_settings_are_one_line() {
         assert!(said.contains(words), "{settings:?}: {said}");
         assert!(!said.contains("secret"), "{said}");
     }
-}
-
-/// A wait for Valkey is a span of its own, below the NOTIFY's.
-#[cfg(feature = "e2e")]
-#[tokio::test]
-async fn a_span_for_each_wait_for_valkey() {
-    use spop_testkit::valkey::Server;
-
-    let valkey = Server::start().await.unwrap();
-    let collector = Collector::start().await;
-    let settings = [
-        ("VALKEY_NODES", &*valkey.url()),
-        // A busy machine is no reason to answer without Valkey.
-        ("SPOA_DECISION_BUDGET", "1000"),
-    ];
-    let agent = agent(&collector.endpoint(), &settings).await;
-    let started = Instant::now();
-    loop {
-        ask(&agent, &[None]).await;
-        let got = collector.spans(1).await;
-        let mut waits = got.iter().filter(|got| got.span.name == "valkey");
-        // Those before there was a connection have failed.
-        let good = |got: &&Got| value(&got.span.attributes, "error.type").is_none();
-        if let Some(wait) = waits.find(good) {
-            assert_eq!(wait.span.kind, 3, "a client's");
-            let above = |got: &&Got| got.span.span_id == wait.span.parent_span_id;
-            // It is sent after those below it.
-            if let Some(above) = got.iter().find(above) {
-                assert_eq!(above.span.name, "notify");
-                assert_eq!(above.span.trace_id, wait.span.trace_id);
-                break;
-            }
-        }
-        assert!(started.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(10)).await;
-    }
-    ends_well(&agent).await;
 }
