@@ -29,6 +29,14 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_committed_is_known() {
         let dir = tempfile::tempdir().unwrap();
+        if program::said(Command::new("git").arg("version"))
+            .await
+            .is_err()
+        {
+            // A copy of the sources on a machine without git: nothing is known there.
+            assert_eq!(revision(dir.path()).await, None);
+            return;
+        }
         let git = async |line: &str| {
             let mut command = Command::new("git");
             command.arg("-C").arg(dir.path()).args(line.split(' '));
