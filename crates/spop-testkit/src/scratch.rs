@@ -2,17 +2,20 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
+/// What a directory's name begins with until it is locked.
+const NEW: &str = "new-";
+
 /// A temporary directory, removed when dropped; or, should this process be killed, by the next
 /// one that makes one with the same prefix.
 #[derive(Debug)]
 pub struct Scratch {
-    dir: TempDir,
+    path: PathBuf,
     /// The directory is locked as long as its process lives.
     _lock: File,
 }
@@ -27,33 +30,42 @@ impl Scratch {
     }
 
     fn new_in(parent: &Path, prefix: &str) -> Result<Self> {
-        // One after the other: a new one is not locked at once.
-        let turn = File::open(parent)?;
-        flock(&turn, FlockOperation::LockExclusive)?;
         for entry in fs::read_dir(parent)?.flatten() {
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(prefix.as_bytes())
-            {
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(prefix.as_bytes()) {
                 let _ = remove_abandoned(&entry.path());
             }
         }
-        let dir = TempDir::with_prefix_in(prefix, parent)?;
-        let lock = File::open(dir.path())?;
+        // Nobody finds it before it is locked.
+        let new = TempDir::with_prefix_in(NEW, parent)?;
+        let lock = File::open(new.path())?;
         flock(&lock, FlockOperation::LockExclusive)?;
-        Ok(Self { dir, _lock: lock })
+        let name = new.path().file_name().unwrap_or_default();
+        let name = name.to_string_lossy().replacen(NEW, prefix, 1);
+        let path = parent.join(name);
+        fs::rename(new.path(), &path)?;
+        // It has another name now.
+        let _ = new.keep();
+        Ok(Self { path, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
 /// Fails where its process still lives.
 fn remove_abandoned(dir: &Path) -> io::Result<()> {
-    flock(File::open(dir)?, FlockOperation::NonBlockingLockExclusive)?;
+    // Until the end: another one may be about to remove it, too.
+    let lock = File::open(dir)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     fs::remove_dir_all(dir)
 }
 
@@ -71,6 +83,13 @@ mod tests {
         let [one, other] = [(); 2].map(|()| Scratch::new_in(parent.path(), "tests-").unwrap());
         assert!(!there("tests-dead") && there("other-dead"));
         assert!(one.path().exists() && other.path().exists());
+        // One in another, as a test's is in that of the run of all tests.
+        assert!(
+            Scratch::new_in(one.path(), "tests-")
+                .unwrap()
+                .path()
+                .exists()
+        );
         drop([one, other]);
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     }
