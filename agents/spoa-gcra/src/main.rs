@@ -4,21 +4,24 @@
 
 mod command;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use spoa_process::log;
 
 fn main() -> ExitCode {
-    let ended = command::execute(spoa_process::parse("spoa-gcra"));
-    log::flush();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
+    match command::execute(spoa_process::parse("spoa-gcra")) {
+        Ok(()) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
-            for line in failure.to_string().lines() {
-                // The exit code says it to who does not read.
-                let _ = writeln!(io::stderr(), "spoa-gcra: {line}");
-            }
+            let failed = failure.to_string();
+            let lines: Vec<_> = failed
+                .lines()
+                .map(|line| format!("spoa-gcra: {line}"))
+                .collect();
+            // The exit code says it to who does not read.
+            log::end_with(&lines.join("\n"));
             failure.exit_code()
         }
     }

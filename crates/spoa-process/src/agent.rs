@@ -181,11 +181,11 @@ pub fn run<A: CommandFactory>(
             ))),
         },
     };
-    log::flush();
     let Err(Failure(error, code)) = ended else {
+        log::flush();
         return ExitCode::SUCCESS;
     };
-    let _ = writeln!(io::stderr(), "{name}: {}", Chain(&*error));
+    log::end_with(&format!("{name}: {}", Chain(&*error)));
     ExitCode::from(code)
 }
 

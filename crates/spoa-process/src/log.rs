@@ -7,6 +7,7 @@ mod throttle;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use tracing::{Subscriber, info};
 use tracing_subscriber::filter::{Directive, FilterExt as _, LevelFilter, filter_fn};
@@ -17,7 +18,6 @@ use tracing_subscriber::{EnvFilter, Layer, fmt as formats};
 
 pub use self::directives::{Directives, DirectivesError};
 use self::lines::Stream;
-pub use self::lines::flush;
 use self::throttle::Throttle;
 use crate::traces::{self, Traces};
 
@@ -79,13 +79,42 @@ pub fn start(directives: &Directives, format: Format) -> Log {
 
 /// The same, and from here on there are `traces`.
 pub fn start_with(directives: &Directives, format: Format, traces: &Traces) -> Log {
+    let throttle = Throttle::default();
+    let subscriber = subscriber(directives, format, traces, throttle.clone());
     // Somebody else's subscriber stays.
-    let _ = subscriber(directives, format, traces).try_init();
+    if subscriber.try_init().is_ok() {
+        let _ = THROTTLE.set(throttle);
+    }
     traces.warn_if_missing();
     Log { format }
 }
 
-fn subscriber(directives: &Directives, format: Format, traces: &Traces) -> impl Subscriber + use<> {
+/// Of the log that is shown.
+static THROTTLE: OnceLock<Throttle> = OnceLock::new();
+
+/// Waits until what was logged so far is written, and how many lines were not shown, but not for
+/// long: at the end of the process, with which the rest is lost.
+pub fn flush() {
+    if let Some(throttle) = THROTTLE.get() {
+        throttle.tell();
+    }
+    lines::flush();
+}
+
+/// [`flush`], and then `text` to standard error, as it is: what a process that fails ends with. If
+/// nobody reads it, it is not waited for, either.
+pub fn end_with(text: &str) {
+    flush();
+    Stream::Error.write(format!("{text}\n").as_bytes());
+    lines::flush();
+}
+
+fn subscriber(
+    directives: &Directives,
+    format: Format,
+    traces: &Traces,
+    throttle: Throttle,
+) -> impl Subscriber + use<> {
     let subscriber = tracing_subscriber::registry();
     #[cfg(feature = "otel")]
     let subscriber = subscriber.with(traces.layer());
@@ -96,12 +125,12 @@ fn subscriber(directives: &Directives, format: Format, traces: &Traces) -> impl 
         Format::Text => {
             let lines = formats::layer().with_writer(|| Stream::Error);
             let lines = lines.with_ansi(io::stderr().is_terminal());
-            filtered(lines, filter).boxed()
+            filtered(lines, filter, throttle).boxed()
         }
         Format::Json => {
             let lines = formats::layer().with_writer(|| Stream::Error).json();
             let lines = lines.flatten_event(true).with_current_span(false);
-            filtered(lines, filter).boxed()
+            filtered(lines, filter, throttle).boxed()
         }
     };
     subscriber.with(shown)
@@ -115,7 +144,7 @@ fn filter(directives: &Directives, format: Format) -> EnvFilter {
     }
 }
 
-fn filtered<S>(lines: impl Layer<S>, filter: EnvFilter) -> impl Layer<S>
+fn filtered<S>(lines: impl Layer<S>, filter: EnvFilter, throttle: Throttle) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
@@ -123,7 +152,7 @@ where
     let no_trace = filter_fn(|metadata| metadata.target() != traces::TARGET)
         // Says nothing of levels, so that the other filter's limit counts.
         .with_max_level_hint(LevelFilter::TRACE);
-    lines.with_filter(filter.and(no_trace).and(Throttle::default()))
+    lines.with_filter(filter.and(no_trace).and(throttle))
 }
 
 fn announcements() -> Directive {
@@ -188,7 +217,11 @@ mod tests {
             ] {
                 let directives = directives.parse().unwrap();
                 let lines = Targets::default();
-                let shown = filtered(lines.clone(), filter(&directives, format));
+                let shown = filtered(
+                    lines.clone(),
+                    filter(&directives, format),
+                    Throttle::default(),
+                );
                 with_default(registry().with(shown), || {
                     warn!(target: throttle::TARGET, "lines were not shown");
                     warn!(target: "spoa_process::log", "a line");
@@ -219,7 +252,8 @@ mod tests {
                 ("spop_server=debug", LevelFilter::DEBUG),
             ] {
                 let directives = directives.parse().unwrap();
-                let subscriber = subscriber(&directives, format, &Traces::off());
+                let subscriber =
+                    subscriber(&directives, format, &Traces::off(), Throttle::default());
                 // What passes always.
                 let least = match format {
                     Format::Text => LevelFilter::WARN,

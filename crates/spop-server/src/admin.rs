@@ -4,7 +4,7 @@
 //! | path | |
 //! |---|---|
 //! | `/livez` | 200: the process answers |
-//! | `/readyz` | 200 while the agent serves; 503 before that, and from the signal to stop on |
+//! | `/readyz` | 200 while the agent serves; 503 before that, and from the signal to stop on, and while a [condition](Admin::ready_if) does not hold |
 //! | any other | a [page](Admin::page) of the agent's own, such as `/metrics` |
 //!
 //! Everything else is 404, and every method but GET and HEAD is 405. There is no TLS and no
@@ -241,17 +241,16 @@ impl Admin {
         }
         match path {
             "/livez" => text(StatusCode::OK, "alive\n"),
-            "/readyz" if self.is_ready() => text(StatusCode::OK, "ready\n"),
-            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n"),
+            "/readyz" if !self.readiness.get() => unavailable("not serving\n"),
+            "/readyz" if !self.conditions.iter().all(|holds| holds()) => {
+                unavailable("serving, but not ready\n")
+            }
+            "/readyz" => text(StatusCode::OK, "ready\n"),
             _ => match self.pages.iter().find(|page| page.path == path) {
                 Some(page) => page.response().await,
                 None => text(StatusCode::NOT_FOUND, self.paths()),
             },
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.readiness.get() && self.conditions.iter().all(|condition| condition())
     }
 
     /// What there is, a line each.
@@ -308,6 +307,10 @@ fn is_for_this_machine(headers: &HeaderMap) -> bool {
     // IPv6 addresses are in brackets.
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+fn unavailable(body: &str) -> Response<String> {
+    text(StatusCode::SERVICE_UNAVAILABLE, body)
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response<String> {

@@ -26,7 +26,7 @@ use crate::notify::Notify;
 use crate::observe::ConnectionEnd;
 use crate::peer::Peer;
 use driver::Driver;
-use warnings::Warnings;
+use warnings::{Turn, Warnings};
 
 /// How long to wait, after our last byte, for HAProxy to close: closing first could reset
 /// the connection and take the last answers with it.
@@ -165,13 +165,17 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
 /// the normal ones, at debug level.
 fn log(peer: Peer, end: &ConnectionEnd, in_flight: usize, warnings: &Warnings) {
     macro_rules! tell {
-        ($($line:tt)*) => {
-            if warnings.take(Instant::now()) {
+        ($($line:tt)*) => {{
+            let turn = warnings.take(Instant::now());
+            if turn == Turn::TooMany {
+                warn!("more connections end badly; which, and why, is at debug level for some seconds");
+            }
+            if turn == Turn::Told {
                 warn!($($line)*);
             } else {
                 debug!($($line)*);
             }
-        };
+        }};
     }
     match end {
         ConnectionEnd::Protocol(closed) => match closed {

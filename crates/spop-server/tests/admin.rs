@@ -187,15 +187,16 @@ async fn ready_is_what_serves_and_meets_the_conditions() {
     let answers = Arc::clone(&database);
     let admin = Admin::new(ready.clone()).ready_if(move || answers.load(Ordering::Relaxed));
     let addr = served(admin).await;
-    for (serves, database_answers, status) in [
-        (false, false, 503),
-        (true, false, 503),
-        (true, true, 200),
-        (false, true, 503),
+    for (serves, database_answers, status, said) in [
+        (false, false, 503, "not serving\n"),
+        (true, false, 503, "serving, but not ready\n"),
+        (true, true, 200, "ready\n"),
+        (false, true, 503, "not serving\n"),
     ] {
         ready.set(serves);
         database.store(database_answers, Ordering::Relaxed);
-        assert_eq!(get(addr, "/readyz").await.status, status);
+        let answer = get(addr, "/readyz").await;
+        assert_eq!((answer.status, &*answer.body), (status, said));
         assert_eq!(get(addr, "/livez").await.status, 200);
     }
 }

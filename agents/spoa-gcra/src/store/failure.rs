@@ -25,6 +25,12 @@ use crate::policy::MAX_LIMITS;
 /// again with every request.
 const QUIET_MICROS: u64 = 1_000_000;
 
+/// Why a store gives no answer.
+pub trait NoVerdict: fmt::Display {
+    /// Whether it had too little time, and nothing else was wrong.
+    fn is_late(&self) -> bool;
+}
+
 /// What to answer in the store's place. The text form is the value of `SPOA_FAILURE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum FailurePolicy {
@@ -123,7 +129,7 @@ pub struct FailureService<S> {
 impl<S> Service<Check> for FailureService<S>
 where
     S: Service<Check, Response = Verdict> + Clone,
-    S::Error: fmt::Display,
+    S::Error: NoVerdict,
 {
     type Response = Verdict;
     type Error = Infallible;
@@ -166,7 +172,7 @@ pin_project! {
 impl<S> Future for FailureFuture<S>
 where
     S: Service<Check, Response = Verdict>,
-    S::Error: fmt::Display,
+    S::Error: NoVerdict,
 {
     type Output = Result<Verdict, Infallible>;
 
@@ -184,6 +190,8 @@ where
                 }
                 return Poll::Ready(Ok(verdict));
             }
+            // Which of the two says it first is chance.
+            Poll::Ready(Err(error)) if error.is_late() => Failure::Late(error),
             Poll::Ready(Err(error)) => Failure::Error(error),
             Poll::Pending => {
                 let now = Instant::now();
@@ -198,7 +206,7 @@ where
                 {
                     ready!(timer.poll(cx));
                 }
-                Failure::Late(this.shared.budget)
+                Failure::Overdue(this.shared.budget)
             }
         };
         this.inner.set(None);
@@ -228,12 +236,12 @@ impl FailureStats {
         self.errors() + self.timeouts()
     }
 
-    /// Those of them where the store reported an error.
+    /// Those of them where the store reported an error, or was not asked.
     pub fn errors(&self) -> u64 {
         self.shared.errors.load(Ordering::Relaxed)
     }
 
-    /// Those of them where the store had not answered in time.
+    /// Those of them where the store had not answered in time, whoever noticed.
     pub fn timeouts(&self) -> u64 {
         self.shared.timeouts.load(Ordering::Relaxed)
     }
@@ -260,14 +268,15 @@ struct Shared {
 
 enum Failure<E> {
     Error(E),
-    Late(Duration),
+    Late(E),
+    Overdue(Duration),
 }
 
 impl<E: fmt::Display> fmt::Display for Failure<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(error) => error.fmt(f),
-            Self::Late(budget) => write!(f, "no answer within {budget:?}"),
+            Self::Error(error) | Self::Late(error) => error.fmt(f),
+            Self::Overdue(budget) => write!(f, "no answer within {budget:?}"),
         }
     }
 }
@@ -304,7 +313,7 @@ impl Shared {
     fn failed<E: fmt::Display>(&self, failure: &Failure<E>, policy: FailurePolicy) {
         match failure {
             Failure::Error(_) => &self.errors,
-            Failure::Late(_) => &self.timeouts,
+            Failure::Late(_) | Failure::Overdue(_) => &self.timeouts,
         }
         .fetch_add(1, Ordering::Relaxed);
         if self.last_failure.swap(self.micros(), Ordering::Relaxed) == 0 {

@@ -32,6 +32,13 @@ pub(crate) async fn on_a_phone(browser: &mut Browser) {
         view.evaluate("document.getElementById('as-table').open = true")
             .await;
     }
+    // On the narrowest, with times as long as they get.
+    view.browser.resize(320, 740, true).await.unwrap();
+    let times = "(() => { for (const id of ['p50', 'p90', 'p99']) document.getElementById(id).textContent = '888 µs'; \
+                 return document.getElementById('p99').getBoundingClientRect().right \
+                 <= document.getElementById('latency-plot').getBoundingClientRect().right; })()";
+    assert_eq!(view.evaluate(times).await, json!(true));
+    view.browser.resize(360, 740, true).await.unwrap();
     // A row's cells say what they are.
     let labels =
         "getComputedStyle(document.querySelector('#policies .number'), '::before').content";

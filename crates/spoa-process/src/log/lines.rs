@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
@@ -57,9 +57,8 @@ impl Write for Stream {
     }
 }
 
-/// Waits until what was logged so far is written, but not for long: at the end of the process,
-/// with which the rest is lost.
-pub fn flush() {
+/// Waits until what is in the queue is written, but not for long.
+pub(super) fn flush() {
     if let Some(Some(lines)) = LINES.get() {
         lines.flush(PATIENCE);
     }
@@ -110,9 +109,13 @@ impl Lines {
     }
 
     fn flush(&self, patience: Duration) {
-        let (done, written) = sync_channel(1);
-        if self.queue.send(Item::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(patience);
+        let until = Instant::now() + patience;
+        // What is said of lost lines meanwhile comes behind the first.
+        for _ in 0..2 {
+            let (done, written) = sync_channel(1);
+            if self.queue.send(Item::Flush(done)).is_ok() {
+                let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
+            }
         }
     }
 }
@@ -120,16 +123,20 @@ impl Lines {
 impl Counts {
     fn write_all(&self, items: &Receiver<Item>, write: impl Fn(Stream, &[u8])) {
         for item in items {
-            match item {
+            let flushed = match item {
                 Item::Line(stream, line) => {
                     write(stream, &line);
                     self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                    None
                 }
-                Item::Flush(done) => drop(done.try_send(())),
-            }
+                Item::Flush(done) => Some(done),
+            };
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 warn!(target: throttle::TARGET, lines = lost, "lost: nobody read the log");
+            }
+            if let Some(done) = flushed {
+                let _ = done.try_send(());
             }
         }
     }

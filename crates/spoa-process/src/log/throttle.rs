@@ -108,23 +108,29 @@ impl Throttle {
     fn report(&self) {
         loop {
             thread::sleep(WINDOW);
-            let hidden = self.take();
-            if hidden.is_empty() {
+            if !self.tell() {
                 return;
             }
-            for Hidden {
-                lines,
-                target,
-                message,
-            } in hidden
-            {
-                warn!(
-                    target: TARGET,
-                    lines, of = target, like = message,
-                    "lines were not shown, because there were too many like it"
-                );
-            }
         }
+    }
+
+    /// Says what was not shown so far. Whether there was anything.
+    pub(super) fn tell(&self) -> bool {
+        let hidden = self.take();
+        let any = !hidden.is_empty();
+        for Hidden {
+            lines,
+            target,
+            message,
+        } in hidden
+        {
+            warn!(
+                target: TARGET,
+                lines, of = target, like = message,
+                "lines were not shown, because there were too many like it"
+            );
+        }
+        any
     }
 
     fn take(&self) -> Vec<Hidden> {

@@ -9,6 +9,15 @@ use std::time::{Duration, Instant};
 const MOST: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
 
+/// What becomes of one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Told,
+    /// The first that is one too many: that there are more is told.
+    TooMany,
+    Untold,
+}
+
 #[derive(Debug)]
 pub(super) struct Warnings(Mutex<Window>);
 
@@ -27,7 +36,7 @@ impl Warnings {
     }
 
     /// Whether one more may be told `now`, which then counts.
-    pub(super) fn take(&self, now: Instant) -> bool {
+    pub(super) fn take(&self, now: Instant) -> Turn {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |begun| now.saturating_duration_since(begun) >= PERIOD;
         if window.begun.is_none_or(over) {
@@ -37,7 +46,11 @@ impl Warnings {
             };
         }
         window.told = window.told.saturating_add(1);
-        window.told <= MOST
+        match window.told {
+            ..=MOST => Turn::Told,
+            told if told == MOST + 1 => Turn::TooMany,
+            _ => Turn::Untold,
+        }
     }
 }
 
@@ -46,12 +59,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_within_ten_seconds() {
+    fn ten_within_ten_seconds_and_that_there_are_more() {
         let warnings = Warnings::new();
         let begun = Instant::now();
-        let told = |now| (0..1000).filter(|_| warnings.take(now)).count();
-        assert_eq!(told(begun), 10);
-        assert_eq!(told(begun + PERIOD / 2), 0);
-        assert_eq!(told(begun + PERIOD), 10);
+        let taken = |now| {
+            let turns: Vec<_> = (0..1000).map(|_| warnings.take(now)).collect();
+            [Turn::Told, Turn::TooMany].map(|one| turns.iter().filter(|turn| **turn == one).count())
+        };
+        assert_eq!(taken(begun), [10, 1]);
+        assert_eq!(taken(begun + PERIOD / 2), [0, 0]);
+        assert_eq!(taken(begun + PERIOD), [10, 1]);
     }
 }

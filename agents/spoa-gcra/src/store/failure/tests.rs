@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::advance;
-use tower::{Service as _, ServiceExt as _, service_fn};
+use tower::{BoxError, Service as _, ServiceExt as _, service_fn};
 use tower_test::mock;
 
 use super::*;
 use crate::gcra::{Decision, Quota};
 use crate::policy::Policy;
 use crate::store::Client;
+use crate::store::valkey::StoreError;
 
 const BUDGET: Duration = Duration::from_millis(8);
 
@@ -75,6 +76,38 @@ async fn ask(
 
 fn refuse(response: mock::SendResponse<Verdict>) {
     response.send_error("connection refused");
+}
+
+impl NoVerdict for BoxError {
+    fn is_late(&self) -> bool {
+        matches!(self.downcast_ref(), Some(StoreError::NoAnswer { .. }))
+    }
+}
+
+impl NoVerdict for io::Error {
+    fn is_late(&self) -> bool {
+        false
+    }
+}
+
+impl NoVerdict for Infallible {
+    fn is_late(&self) -> bool {
+        match *self {}
+    }
+}
+
+#[tokio::test]
+async fn too_little_time_counts_as_that_whoever_notices() {
+    let (service, mut handle, stats) = store();
+    let node = Arc::from("10.0.0.5:6379");
+    let late = |response: mock::SendResponse<Verdict>| {
+        response.send_error(StoreError::NoAnswer { node });
+    };
+    ask(FailurePolicy::Open, &service, &mut handle, late).await;
+    assert_eq!((stats.errors(), stats.timeouts()), (0, 1));
+    ask(FailurePolicy::Open, &service, &mut handle, refuse).await;
+    assert_eq!((stats.errors(), stats.timeouts()), (1, 1));
+    assert!(StoreError::Deadline { node: "".into() }.is_late());
 }
 
 fn answer(response: mock::SendResponse<Verdict>) {

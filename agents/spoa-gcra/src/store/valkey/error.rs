@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{MAX_BATCH, MAX_BUDGET, MAX_LANES, MAX_PIPELINES, MAX_TTL};
+use crate::store::failure::NoVerdict;
 
 /// Why a check got no decision. None of these says anything about the client: the failure
 /// policy decides instead.
@@ -74,6 +75,12 @@ pub enum StoreError {
     /// The store is shutting down.
     #[error("the Valkey store is closed")]
     Closed,
+}
+
+impl NoVerdict for StoreError {
+    fn is_late(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. } | Self::Deadline { .. })
+    }
 }
 
 #[cfg(feature = "otel")]
