@@ -6,11 +6,9 @@ mod support;
 
 use std::io::{ErrorKind, Read as _, Write as _, pipe};
 use std::process::{ExitCode, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
-use support::{PATIENCE, child, is_child, live};
+use support::{child, ended, is_child, live};
 use tracing::warn;
 
 #[test]
@@ -54,16 +52,7 @@ fn it_comes_though_nobody_reads() {
     ioctl_fionbio(&writer, false).unwrap();
     let mut child = child("it_comes_though_nobody_reads", "");
     let mut child = child.stderr(writer).stdout(Stdio::null()).spawn().unwrap();
-    let began = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > PATIENCE {
-            child.kill().unwrap();
-        }
-        sleep(Duration::from_millis(20));
-    };
+    let status = ended(&mut child);
     // What the child asserts.
     assert!(status.success(), "{status}");
     drop(reader.read(&mut [0]));

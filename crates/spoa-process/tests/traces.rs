@@ -7,15 +7,14 @@ mod support;
 use std::io::{BufReader, Read as _};
 use std::net::TcpListener;
 use std::process::{ExitCode, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use spoa_process::Agent;
 use spop_client::Client;
 use spop_client::spop_codec::TypedData;
 use spop_server::{Config, Router};
-use support::{PATIENCE, after, child, is_child, live};
+use support::{after, child, ended, is_child, live};
 use tokio::runtime::Runtime;
 
 #[test]
@@ -47,16 +46,7 @@ fn a_collector_that_never_answers_does_not_keep_it() {
     };
     Runtime::new().unwrap().block_on(ask);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let stopped = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if stopped.elapsed() > PATIENCE {
-            child.kill().unwrap();
-        }
-        sleep(Duration::from_millis(5));
-    };
+    let status = ended(&mut child);
     let mut log = String::new();
     child.stderr.unwrap().read_to_string(&mut log).unwrap();
     assert_eq!(status.code(), Some(0), "{log}");

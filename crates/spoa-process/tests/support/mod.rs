@@ -5,8 +5,9 @@
 
 use std::env;
 use std::io::BufRead;
-use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use spoa_process::{Agent, Options, run};
@@ -53,4 +54,18 @@ pub(crate) fn after(text: &str, output: &mut impl BufRead) -> String {
     let mut lines = output.lines().map(Result::unwrap);
     let found = lines.find_map(|line| Some(line.split_once(text)?.1.to_owned()));
     found.unwrap()
+}
+
+/// How the child ended. One that does not is killed.
+pub(crate) fn ended(child: &mut Child) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+        }
+        sleep(Duration::from_millis(5));
+    }
 }
