@@ -190,8 +190,6 @@ where
                 }
                 return Poll::Ready(Ok(verdict));
             }
-            // Which of the two says it first is chance.
-            Poll::Ready(Err(error)) if error.is_late() => Failure::Late(error),
             Poll::Ready(Err(error)) => Failure::Error(error),
             Poll::Pending => {
                 let now = Instant::now();
@@ -206,7 +204,7 @@ where
                 {
                     ready!(timer.poll(cx));
                 }
-                Failure::Overdue(this.shared.budget)
+                Failure::Late(this.shared.budget)
             }
         };
         this.inner.set(None);
@@ -268,15 +266,14 @@ struct Shared {
 
 enum Failure<E> {
     Error(E),
-    Late(E),
-    Overdue(Duration),
+    Late(Duration),
 }
 
 impl<E: fmt::Display> fmt::Display for Failure<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(error) | Self::Late(error) => error.fmt(f),
-            Self::Overdue(budget) => write!(f, "no answer within {budget:?}"),
+            Self::Error(error) => error.fmt(f),
+            Self::Late(budget) => write!(f, "no answer within {budget:?}"),
         }
     }
 }
@@ -310,10 +307,11 @@ impl Shared {
         Rooms::new([room; MAX_LIMITS]).verdict(&asked, 0, Source::Fallback)
     }
 
-    fn failed<E: fmt::Display>(&self, failure: &Failure<E>, policy: FailurePolicy) {
+    fn failed<E: NoVerdict>(&self, failure: &Failure<E>, policy: FailurePolicy) {
         match failure {
-            Failure::Error(_) => &self.errors,
-            Failure::Late(_) | Failure::Overdue(_) => &self.timeouts,
+            // Which of the two says first that it is late is chance.
+            Failure::Error(error) if !error.is_late() => &self.errors,
+            Failure::Error(_) | Failure::Late(_) => &self.timeouts,
         }
         .fetch_add(1, Ordering::Relaxed);
         if self.last_failure.swap(self.micros(), Ordering::Relaxed) == 0 {
